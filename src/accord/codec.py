@@ -1,0 +1,91 @@
+"""How clocks and answers are written down: in the index, in frames between servers, in tokens for clients.
+
+One encoding for all three (MessagePack, arrays, a leading format number), so that what the index holds can go on the wire as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from functools import lru_cache
+
+import msgspec
+
+from accord.errors import IntegrityError, InvalidQuery
+from accord.model.names import Digest
+from accord.model.versions import Actor, Clock, Context, Entry, Version
+from accord.model.verdict import merged
+
+CLOCK_FORMAT = 1
+CONTEXT_FORMAT = 1
+MAX_CONTEXT_TOKEN_CHARS = 8192
+_CHECKSUM_BYTES = 4
+_CACHED_CLOCKS = 8192
+
+_WireVersion = tuple[bytes | None, int, int, str, bool]
+_WireClock = tuple[int, list[tuple[str, int, list[_WireVersion]]]]
+
+_clock_decoder = msgspec.msgpack.Decoder(_WireClock)
+_context_decoder = msgspec.msgpack.Decoder(tuple[int, dict[str, int]])
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode_clock(clock: Clock) -> bytes:
+    entries = [
+        (
+            str(actor),
+            counter,
+            [(None if one.digest is None else bytes(one.digest), *one[1:]) for one in versions],
+        )
+        for actor, counter, versions in clock.entries
+    ]
+    return _encoder.encode((CLOCK_FORMAT, entries))
+
+
+@lru_cache(maxsize=_CACHED_CLOCKS)
+def decode_clock(raw: bytes) -> Clock:
+    """Raises `IntegrityError` for bytes that are no clock of this format."""
+    try:
+        form, entries = _clock_decoder.decode(raw)
+        if form != CLOCK_FORMAT:
+            raise IntegrityError(f"A clock is written in format {form}; this release reads format {CLOCK_FORMAT}.")
+        return Clock(
+            tuple(
+                Entry(
+                    Actor(actor),
+                    counter,
+                    tuple(
+                        Version(None if d is None else Digest(d), size, at, by, x) for d, size, at, by, x in versions
+                    ),
+                )
+                for actor, counter, versions in entries
+            )
+        )
+    except (msgspec.DecodeError, ValueError) as error:
+        raise IntegrityError(f"A clock cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=_CACHED_CLOCKS)
+def context_token(clocks: tuple[Clock, ...]) -> str:
+    """The opaque causal token for a client that has seen `clocks`: versioned, with a checksum against truncation."""
+    seen = {str(actor): counter for actor, counter in merged(clocks).context().items()}
+    body = _encoder.encode((CONTEXT_FORMAT, seen))
+    checksum = binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big")
+    return base64.urlsafe_b64encode(checksum + body).rstrip(b"=").decode()
+
+
+def read_context_token(token: str) -> Context:
+    """Raises `InvalidQuery` for a token that Accord did not make, or that was cut short."""
+    if len(token) > MAX_CONTEXT_TOKEN_CHARS:
+        raise InvalidQuery("The Accord-Context token is too long.")
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
+        if binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") != checksum:
+            raise InvalidQuery("The Accord-Context token is damaged.")
+        form, seen = _context_decoder.decode(body)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise InvalidQuery("The Accord-Context token is not one that Accord made.") from error
+    if form != CONTEXT_FORMAT:
+        raise InvalidQuery(f"The Accord-Context token has format {form}; this server reads format {CONTEXT_FORMAT}.")
+    return {Actor(actor): counter for actor, counter in seen.items()}

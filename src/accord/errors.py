@@ -1,0 +1,178 @@
+"""Every error that Accord names: one hierarchy, each class with its problem type, HTTP status and exit code.
+
+AccordError                      status  exit
+├── UsageError                      400     2   the request or command makes no sense as written
+│   ├── InvalidPath                 400     2
+│   ├── InvalidQuery                400     2
+│   └── ConfigError                 500     2
+├── NotAuthorised                   401     4
+├── NotFound                        404     5   every server said so
+├── NoSuchVersion                   404     5   the path exists, that version of it is with nobody who answered
+├── Gone                            410     5   the current version is a tombstone
+├── NotAllowed                      405     2
+├── Conflict
+│   └── RivalVersions               409     6
+├── PreconditionFailed              412     1
+├── RangeNotSatisfiable             416     2
+├── RequestTooSlow                  408     1
+├── UriTooLong                      414     2
+├── HeadersTooLarge                 431     2
+├── Unavailable                     503     3   an answer is not to be had now; trying again may help
+│   ├── UnknownState                503     3   nobody who answered has it, and somebody did not answer
+│   ├── StillChecking               503     3   a copy is still being hashed
+│   └── ChangedWhileReading         503     3   a copy was rewritten while it was read
+├── IntegrityError                  500     8
+│   └── DamagedEverywhere           500     8
+├── StoreFailed                     500     1   the operating system refused; the text says what
+│   └── DiskFull                    507     1
+└── PeerFailed                      502     3   another server broke off or answered garbage
+    ├── PeerUnreachable             502     3
+    └── PeerRefused                 502     3   it answered, and will not talk to us (key, protocol version, cluster)
+
+This module knows nothing of HTTP libraries or terminals; `server.problems` and `cli.output` do the showing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class AccordError(Exception):
+    """Base of all errors that Accord raises on purpose.
+
+    `detail` is one sentence for a person. `extra` is added to the problem JSON as it stands (for example `servers`, `versions`).
+    """
+
+    type: ClassVar[str] = "error"
+    title: ClassVar[str] = "Something Went Wrong"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, detail: str = "", *, path: str | None = None, extra: Mapping[str, Any] | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.path = path
+        self.extra: dict[str, Any] = dict(extra or {})
+        self.retry_after_s: int | None = None
+
+
+class UsageError(AccordError):
+    type, title, status, exit_code = "usage", "Bad Request", 400, 2
+
+
+class InvalidPath(UsageError):
+    type, title = "invalid-path", "Invalid Path"
+
+
+class InvalidQuery(UsageError):
+    type, title = "invalid-query", "Invalid Query"
+
+
+class ConfigError(UsageError):
+    type, title, status = "configuration", "Bad Configuration", 500
+
+
+class NotAuthorised(AccordError):
+    type, title, status, exit_code = "not-authorised", "Not Authorised", 401, 4
+
+
+class NotFound(AccordError):
+    type, title, status, exit_code = "not-found", "File Not Found", 404, 5
+
+
+class NoSuchVersion(AccordError):
+    type, title, status, exit_code = "no-such-version", "No Such Version", 404, 5
+
+
+class Gone(AccordError):
+    type, title, status, exit_code = "deleted", "File Deleted", 410, 5
+
+
+class NotAllowed(AccordError):
+    type, title, status, exit_code = "method-not-allowed", "Method Not Allowed", 405, 2
+
+
+class Conflict(AccordError):
+    type, title, status = "conflict", "Conflict", 409
+
+
+class RivalVersions(Conflict):
+    type, title, exit_code = "rival-versions", "Rival Versions", 6
+
+
+class PreconditionFailed(AccordError):
+    type, title, status = "precondition-failed", "Precondition Failed", 412
+
+
+class RangeNotSatisfiable(AccordError):
+    type, title, status, exit_code = "range-not-satisfiable", "Range Not Satisfiable", 416, 2
+
+
+class RequestTooSlow(AccordError):
+    type, title, status = "request-too-slow", "Request Too Slow", 408
+
+
+class UriTooLong(AccordError):
+    type, title, status, exit_code = "uri-too-long", "Address Too Long", 414, 2
+
+
+class HeadersTooLarge(AccordError):
+    type, title, status, exit_code = "headers-too-large", "Request Headers Too Large", 431, 2
+
+
+class Unavailable(AccordError):
+    """An answer is not to be had now. `retry_after_s` is a whole number of seconds."""
+
+    type, title, status, exit_code = "unavailable", "Not Available Now", 503, 3
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        path: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        retry_after_s: int = 1,
+    ) -> None:
+        super().__init__(detail, path=path, extra=extra)
+        self.retry_after_s = retry_after_s
+
+
+class UnknownState(Unavailable):
+    type, title = "unknown", "Not Known Whether the File Exists"
+
+
+class StillChecking(Unavailable):
+    type, title = "still-checking", "A Copy Is Still Being Checked"
+
+
+class ChangedWhileReading(Unavailable):
+    type, title = "changed-while-reading", "The File Is Being Changed"
+
+
+class IntegrityError(AccordError):
+    type, title, exit_code = "integrity", "Content Does Not Match Its Digest", 8
+
+
+class DamagedEverywhere(IntegrityError):
+    type, title = "damaged", "Every Copy Is Damaged"
+
+
+class StoreFailed(AccordError):
+    type, title = "store-failed", "The Server Could Not Use Its Disk"
+
+
+class DiskFull(StoreFailed):
+    type, title, status = "disk-full", "No Space Left", 507
+
+
+class PeerFailed(AccordError):
+    type, title, status, exit_code = "peer-failed", "Another Server Failed", 502, 3
+
+
+class PeerUnreachable(PeerFailed):
+    type, title = "peer-unreachable", "Another Server Could Not Be Asked"
+
+
+class PeerRefused(PeerFailed):
+    type, title = "peer-refused", "Another Server Refused"

@@ -1,0 +1,304 @@
+"""The heart: what the answers of all servers about one path amount to.
+
+`compare` is a pure function of the answers. It knows neither where they came from nor what is done about them; it never waits, picks
+no winner, and looks at no timestamp. The table it follows is in docs/architecture.md; here is the order in which it is read:
+
+    claims    = the versions that a copy (good or damaged) or a tombstone stands for, those that another claim supersedes left out
+    2+ claims → diverged
+    1 claim   → deleted, or damaged (no good copy of it), or by who holds it: unverified, stale, partial, identical
+    0 claims  → damaged, unknown, missing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import reduce
+
+from accord.model.names import Digest, FilePath, ServerName
+from accord.model.versions import EMPTY_CLOCK, Clock, Version, merge
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The server holds a readable copy. `clock` is all it knows of the path."""
+
+    digest: Digest
+    size: int
+    modified_ns: int
+    clock: Clock
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The server holds no copy. `obstacle` says what is there instead, where something is (a folder, a symbolic link)."""
+
+    obstacle: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The server knows that the path was deleted."""
+
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """The server's copy fails its digest or cannot be read. `digest` and `clock` are of what should be there."""
+
+    reason: str
+    digest: Digest | None = None
+    clock: Clock = EMPTY_CLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """The copy changed and is still being hashed; it counts as not having answered. Progress in bytes."""
+
+    hashed_bytes: int = 0
+    total_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """No answer, and why."""
+
+    reason: str
+
+
+Answer = Present | Absent | Deleted | Damaged | Checking | Unreachable
+
+
+class Kind(Enum):
+    """The outcome of comparing the copies of one path."""
+
+    IDENTICAL = "identical"
+    """All that answered hold the same current content, and at least two answered."""
+    STALE = "stale"
+    """One current version; some servers hold only an ancestor that it supersedes."""
+    PARTIAL = "partial"
+    """One current version; some servers that answered lack a good copy."""
+    UNVERIFIED = "unverified"
+    """Only one server answered, and it has the file."""
+    DIVERGED = "diverged"
+    """Two or more rival versions."""
+    DELETED = "deleted"
+    """The current version is a tombstone."""
+    MISSING = "missing"
+    """Every server answered that it has no copy."""
+    UNKNOWN = "unknown"
+    """Nobody who answered has it, and somebody did not answer."""
+    DAMAGED = "damaged"
+    """Every copy of the current version that answered fails its digest."""
+
+
+class State(Enum):
+    """How one server stands to the verdict."""
+
+    CURRENT = "current"
+    """It holds the one current version."""
+    RIVAL = "rival"
+    """It holds one of several rival versions."""
+    STALE = "stale"
+    """It holds, or remembers deleting, only what the current version supersedes."""
+    ABSENT = "absent"
+    """It holds no copy."""
+    DELETED = "deleted"
+    """It holds the tombstone that is current, or one of the rivals."""
+    DAMAGED = "damaged"
+    """Its copy fails its digest."""
+    CHECKING = "checking"
+    """Its copy is still being hashed."""
+    UNREACHABLE = "unreachable"
+    """It did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReport:
+    """One server's line in a verdict. `reason` says why a copy is damaged, or why a server did not answer."""
+
+    name: ServerName
+    state: State
+    digest: Digest | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldVersion:
+    """A current version and the servers that hold a good copy of it, sorted by name."""
+
+    version: Version
+    servers: tuple[ServerName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the answers amount to: `versions` newest first, `servers` sorted by name, `clock` all that anybody knows."""
+
+    path: FilePath
+    kind: Kind
+    versions: tuple[HeldVersion, ...]
+    servers: tuple[ServerReport, ...]
+    clocks: tuple[Clock, ...]
+
+    @property
+    def version(self) -> HeldVersion:
+        """The one current version. Raises ValueError where there is none, or more than one."""
+        (only,) = self.versions
+        return only
+
+    @property
+    def clock(self) -> Clock:
+        return merged(self.clocks)
+
+    @property
+    def silent(self) -> tuple[ServerReport, ...]:
+        """Who could not be asked."""
+        return tuple(report for report in self.servers if report.state in (State.UNREACHABLE, State.CHECKING))
+
+    def state_of(self, server: ServerName) -> State:
+        return next(report.state for report in self.servers if report.name == server)
+
+
+def merged(clocks: Iterable[Clock]) -> Clock:
+    return reduce(merge, clocks, EMPTY_CLOCK)
+
+
+def compare(path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict:
+    """The verdict on one path. `answers` has every server of the cluster, the silent ones too. Raises ValueError if it has none."""
+    if not answers:
+        raise ValueError("a verdict needs the answer of at least one server")
+    agreed = _all_agree(path, answers)
+    if agreed is not None:
+        return agreed
+    ordered = [(server, answers[server]) for server in sorted(answers)]
+    clocks = _distinct(answer.clock for _, answer in ordered if isinstance(answer, Present | Deleted | Damaged))
+    claims = _current_claims(answers, merged(clocks))
+    versions = _held(claims, ordered)
+    kind = _kind(claims, versions, answers.values())
+    reports = tuple(_report(server, answer, kind, claims) for server, answer in ordered)
+    return Verdict(path, kind, versions, reports, clocks)
+
+
+def _all_agree(path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict | None:
+    """The everyday verdict, without the general rules: everybody answered and holds the same bytes."""
+    if len(answers) < 2:
+        return None
+    first: Present | None = None
+    for answer in answers.values():
+        if type(answer) is not Present or (first is not None and answer.digest != first.digest):
+            return None
+        first = first or answer
+    assert first is not None
+    names = tuple(sorted(answers))
+    newest = max(
+        (answer for answer in answers.values() if isinstance(answer, Present)), key=lambda copy: copy.modified_ns
+    )
+    return Verdict(
+        path,
+        Kind.IDENTICAL,
+        (HeldVersion(_version_of(newest), names),),
+        tuple(ServerReport(name, State.CURRENT, first.digest) for name in names),
+        _distinct(answer.clock for answer in answers.values() if isinstance(answer, Present)),
+    )
+
+
+def _distinct(clocks: Iterable[Clock]) -> tuple[Clock, ...]:
+    return tuple(dict.fromkeys(clocks))
+
+
+Claim = Digest | None
+"""What an answer stands for: a digest, or None for a tombstone."""
+
+
+def _current_claims(answers: Mapping[ServerName, Answer], known: Clock) -> set[Claim]:
+    """The claims that no other claim supersedes. Content whose every event was superseded by something nobody holds counts as
+    current again: the bytes are what there is."""
+    claims: set[Claim] = set()
+    for answer in answers.values():
+        match answer:
+            case Present(digest=digest):
+                claims.add(digest)
+            case Damaged(digest=Digest() as digest):
+                claims.add(digest)
+            case Deleted():
+                claims.add(None)
+    surviving = claims & {version.digest for _, version in known.current()}
+    return surviving or claims
+
+
+def _held(claims: set[Claim], ordered: list[tuple[ServerName, Answer]]) -> tuple[HeldVersion, ...]:
+    held = []
+    for claim in claims:
+        copies = [
+            (server, answer) for server, answer in ordered if isinstance(answer, Present) and answer.digest == claim
+        ]
+        version = max((_version_of(copy) for _, copy in copies), key=lambda one: one.modified_ns, default=None)
+        if version is None:
+            version = _remembered(claim, ordered)
+        holders = [server for server, _ in copies]
+        if claim is None:
+            holders = [server for server, answer in ordered if isinstance(answer, Deleted)]
+        held.append(HeldVersion(version, tuple(holders)))
+    return tuple(sorted(held, key=lambda one: (-one.version.modified_ns, one.version.digest or b"")))
+
+
+def _version_of(copy: Present) -> Version:
+    for _, version in copy.clock.current():
+        if version.digest == copy.digest:
+            return version._replace(modified_ns=copy.modified_ns, executable=copy.executable)
+    return Version(copy.digest, copy.size, copy.modified_ns, "", copy.executable)
+
+
+def _remembered(claim: Claim, ordered: list[tuple[ServerName, Answer]]) -> Version:
+    """A version of which no good copy answered, as the clocks remember it."""
+    clock = merged(answer.clock for _, answer in ordered if isinstance(answer, Deleted | Damaged))
+    for _, version in clock.current():
+        if version.digest == claim:
+            return version
+    return Version(claim, 0, 0, "")
+
+
+def _kind(claims: set[Claim], versions: tuple[HeldVersion, ...], answers: Iterable[Answer]) -> Kind:
+    everyone = list(answers)
+    answered = [answer for answer in everyone if not isinstance(answer, Checking | Unreachable)]
+    if len(claims) > 1:
+        return Kind.DIVERGED
+    if not claims:
+        if any(isinstance(answer, Damaged) for answer in answered):
+            return Kind.DAMAGED
+        return Kind.MISSING if len(answered) == len(everyone) else Kind.UNKNOWN
+    if None in claims:
+        return Kind.DELETED
+    holders = len(versions[0].servers)
+    if not holders:
+        return Kind.DAMAGED
+    if len(answered) == 1:
+        return Kind.UNVERIFIED
+    if holders == len(answered):
+        return Kind.IDENTICAL
+    outdated = any(
+        isinstance(one, Deleted) or (isinstance(one, Present) and one.digest not in claims) for one in answered
+    )
+    return Kind.STALE if outdated else Kind.PARTIAL
+
+
+def _report(server: ServerName, answer: Answer, kind: Kind, claims: set[Claim]) -> ServerReport:
+    match answer:
+        case Present(digest=digest) if digest not in claims:
+            return ServerReport(server, State.STALE, digest)
+        case Present(digest=digest):
+            return ServerReport(server, State.RIVAL if kind is Kind.DIVERGED else State.CURRENT, digest)
+        case Absent(obstacle=obstacle):
+            return ServerReport(server, State.ABSENT, reason=obstacle)
+        case Deleted():
+            return ServerReport(server, State.DELETED if None in claims else State.STALE)
+        case Damaged(reason=reason, digest=digest):
+            return ServerReport(server, State.DAMAGED, digest, reason)
+        case Checking(hashed_bytes=done, total_bytes=total):
+            return ServerReport(server, State.CHECKING, reason=f"{done} of {total} bytes hashed")
+        case Unreachable(reason=reason):
+            return ServerReport(server, State.UNREACHABLE, reason=reason)

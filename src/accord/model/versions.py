@@ -1,0 +1,184 @@
+"""Versions, dots and clocks: what is known of the history of one path.
+
+A clock is a dotted version vector set (Preguiça et al., arXiv 1011.5808; Gonçalves' DVVSet): for each actor a counter `n` and the
+newest versions that actor made which nothing has superseded yet; the events 1..n are all known. `merge` is a join:
+
+    merge(a, b) == merge(b, a)        merge(a, merge(b, c)) == merge(merge(a, b), c)        merge(a, a) == a
+
+Who makes events: a server, under an actor of its own that is new whenever its index is new (so that old counters are never used
+again); and *content itself*: bytes that were there before Accord knew the path get an actor made of their digest. Two servers that
+find the same bytes thereby find the same event, and agree without having talked.
+
+How clocks are written down is left to `accord.codec`; which copies agree is left to `model.verdict`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, NewType
+
+from accord.model.names import Digest, ServerName
+
+Actor = NewType("Actor", str)
+
+_FOUND_HEX = 32
+
+
+def server_actor(server: ServerName, incarnation: str) -> Actor:
+    """The actor of one life of a server's index. `incarnation` is random text, made when the index is made."""
+    return Actor(f"{server}/{incarnation}")
+
+
+def found_actor(digest: Digest) -> Actor:
+    """The actor of content that was found, not written."""
+    return Actor(f"={digest.hex()[:_FOUND_HEX]}")
+
+
+class Dot(NamedTuple):
+    """One event: the `counter`-th (from 1) of an actor at one path."""
+
+    actor: Actor
+    counter: int
+
+
+class Version(NamedTuple):
+    """Content that existed at a path. `digest` is None for a tombstone. `modified_ns` is since the Unix epoch, and decides nothing."""
+
+    digest: Digest | None
+    size: int
+    modified_ns: int
+    author: str
+    executable: bool = False
+
+    @property
+    def is_tombstone(self) -> bool:
+        return self.digest is None
+
+
+class Entry(NamedTuple):
+    """One actor's part of a clock: events 1..counter are known, and `versions` (newest first) are not superseded."""
+
+    actor: Actor
+    counter: int
+    versions: tuple[Version, ...]
+
+
+Context = dict[Actor, int]
+"""What a reader has seen: for each actor the highest counter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The current versions of a path and the causal context, entries sorted by actor."""
+
+    entries: tuple[Entry, ...] = ()
+
+    def current(self) -> list[tuple[Dot, Version]]:
+        """Every version that nothing known has superseded, with its dot."""
+        return [
+            (Dot(entry.actor, entry.counter - index), version)
+            for entry in self.entries
+            for index, version in enumerate(entry.versions)
+        ]
+
+    def context(self) -> Context:
+        return {entry.actor: entry.counter for entry in self.entries}
+
+
+EMPTY_CLOCK = Clock()
+
+
+def merge(left: Clock, right: Clock) -> Clock:
+    """Everything both know: a version survives unless one side has seen it and no longer holds it."""
+    if left == right or not right.entries:
+        return left
+    if not left.entries:
+        return right
+    mine = {entry.actor: entry for entry in left.entries}
+    for entry in right.entries:
+        other = mine.get(entry.actor)
+        mine[entry.actor] = entry if other is None else _merge_entries(other, entry)
+    return _clock(mine)
+
+
+def discard(clock: Clock, seen: Context) -> Clock:
+    """Drop the versions that `seen` covers; the knowledge that they existed stays."""
+    kept = {}
+    for actor, counter, versions in clock.entries:
+        surviving = max(0, counter - seen.get(actor, 0))
+        kept[actor] = Entry(actor, counter, versions[:surviving])
+    for actor, counter in seen.items():
+        if actor not in kept or kept[actor].counter < counter:
+            kept[actor] = Entry(actor, counter, ())
+    return _clock(kept)
+
+
+def write(clock: Clock, seen: Context, actor: Actor, version: Version) -> Clock:
+    """A new version by `actor`, superseding exactly what `seen` covers; whatever else is current stays as its rival."""
+    rest = {entry.actor: entry for entry in discard(clock, seen).entries}
+    _, counter, versions = rest.get(actor, Entry(actor, 0, ()))
+    rest[actor] = Entry(actor, counter + 1, (version, *versions))
+    return _clock(rest)
+
+
+def found(version: Version) -> Clock:
+    """The clock of content that was there when Accord first looked: the same on every server that has the same bytes."""
+    if version.digest is None:
+        raise ValueError("a tombstone is never found")
+    actor = found_actor(version.digest)
+    return Clock((Entry(actor, 1, (version,)),))
+
+
+class OutsideChanges(Enum):
+    """What a change made behind Accord's back means."""
+
+    DISPUTE = "dispute"
+    """It is concurrent with what was there: both are rivals until someone resolves."""
+    ADOPT = "adopt"
+    """It supersedes what was on that server's disk, as a sync tool would have it."""
+
+
+def outside_change(clock: Clock, before: Digest | None, after: Version, actor: Actor, policy: OutsideChanges) -> Clock:
+    """The clock once content `after` was found where `before` was recorded.
+
+    Content that equals a current version is that version, whoever put it there: the clock stays as it is.
+    """
+    if any(version.digest == after.digest for _, version in clock.current()):
+        return clock
+    if not clock.entries:
+        return found(after)
+    if policy is OutsideChanges.DISPUTE:
+        return write(clock, {}, actor, after)
+    superseded = [dot for dot, version in clock.current() if version.digest == before]
+    return write(clock, _covering(clock, superseded), actor, after)
+
+
+def _covering(clock: Clock, dots: list[Dot]) -> Context:
+    """The smallest context that covers `dots`: as contexts are prefixes, older versions of the same actors go with them."""
+    seen: Context = {}
+    for dot in dots:
+        seen[dot.actor] = max(dot.counter, seen.get(dot.actor, 0))
+    return seen
+
+
+def _merge_entries(left: Entry, right: Entry) -> Entry:
+    if left.counter < right.counter:
+        left, right = right, left
+    # Of the newer side's versions those survive that the older side either still holds or has not seen yet.
+    right_floor = right.counter - len(right.versions)
+    surviving = max(0, min(len(left.versions), left.counter - right_floor))
+    versions = list(left.versions[:surviving])
+    ahead = left.counter - right.counter
+    for index in range(ahead, surviving):
+        # One event, told twice: what the two remember of it (a modified time) may differ, so that the greater one is kept.
+        versions[index] = max(versions[index], right.versions[index - ahead], key=_rank)
+    return Entry(left.actor, left.counter, tuple(versions))
+
+
+def _rank(version: Version) -> tuple[bytes, int, int, str, bool]:
+    return (version.digest or b"", version.size, version.modified_ns, version.author, version.executable)
+
+
+def _clock(entries: dict[Actor, Entry]) -> Clock:
+    return Clock(tuple(entries[actor] for actor in sorted(entries)))

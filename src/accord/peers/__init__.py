@@ -1,0 +1,1 @@
+"""The other servers: the contract (`port`), and the stream that keeps it."""

@@ -1,0 +1,1 @@
+"""HTTP: parse a request, ask the engine, render its result."""
