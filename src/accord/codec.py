@@ -13,8 +13,8 @@ import msgspec
 
 from accord.errors import IntegrityError, InvalidQuery
 from accord.model.names import Digest
-from accord.model.versions import Actor, Clock, Context, Entry, Version
 from accord.model.verdict import merged
+from accord.model.versions import Actor, Clock, Context, Entry, Version
 
 CLOCK_FORMAT = 1
 CONTEXT_FORMAT = 1

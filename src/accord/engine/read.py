@@ -54,7 +54,7 @@ class Reader:
     async def read(self, path: FilePath, verify: Verify = Verify.STAT) -> Reading:
         """The verdict on `path`, taken now. Never raises for the state of a file or of a server."""
         asked = self._ask(path, verify)
-        held = self._store.glance(path) if verify is not Verify.CONTENT else None
+        held: Copy | Answer | None = self._store.glance(path) if verify is not Verify.CONTENT else None
         if held is None:
             held = await self._store.open(path, wait_s=self._hash_wait_s, reread=verify is Verify.CONTENT)
         mine, local = (None, held) if is_answer(held) else (held, held.answer)
