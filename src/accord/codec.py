@@ -19,6 +19,8 @@ from accord.model.versions import Actor, Clock, Context, Entry, Version
 CLOCK_FORMAT = 1
 CONTEXT_FORMAT = 1
 MAX_CONTEXT_TOKEN_CHARS = 8192
+MAX_COUNTER = 2**53
+"""No actor gets this far; a greater number is a forgery, and would use up the counters that are left."""
 _CHECKSUM_BYTES = 4
 _CACHED_CLOCKS = 8192
 
@@ -49,7 +51,7 @@ def decode_clock(raw: bytes) -> Clock:
         form, entries = _clock_decoder.decode(raw)
         if form != CLOCK_FORMAT:
             raise IntegrityError(f"A clock is written in format {form}; this release reads format {CLOCK_FORMAT}.")
-        return Clock(
+        clock = Clock(
             tuple(
                 Entry(
                     Actor(actor),
@@ -61,8 +63,19 @@ def decode_clock(raw: bytes) -> Clock:
                 for actor, counter, versions in entries
             )
         )
+        _check_clock(clock)
+        return clock
     except (msgspec.DecodeError, ValueError) as error:
         raise IntegrityError(f"A clock cannot be read: {error}") from error
+
+
+def _check_clock(clock: Clock) -> None:
+    """The rules that `merge` relies on: entries in order, one an actor, and no more versions than events."""
+    actors = [entry.actor for entry in clock.entries]
+    if actors != sorted(set(actors)):
+        raise ValueError("its actors are not in order")
+    if any(not max(1, len(entry.versions)) <= entry.counter <= MAX_COUNTER for entry in clock.entries):
+        raise ValueError("an actor's counter does not fit its versions")
 
 
 @lru_cache(maxsize=_CACHED_CLOCKS)
@@ -88,4 +101,6 @@ def read_context_token(token: str) -> Context:
         raise InvalidQuery("The Accord-Context token is not one that Accord made.") from error
     if form != CONTEXT_FORMAT:
         raise InvalidQuery(f"The Accord-Context token has format {form}; this server reads format {CONTEXT_FORMAT}.")
+    if not all(0 < counter <= MAX_COUNTER for counter in seen.values()):
+        raise InvalidQuery("The Accord-Context token is not one that Accord made.")
     return {Actor(actor): counter for actor, counter in seen.items()}

@@ -55,6 +55,8 @@ class AccordError(Exception):
         self.path = path
         self.extra: dict[str, Any] = dict(extra or {})
         self.retry_after_s: int | None = None
+        self.fields: tuple[tuple[bytes, bytes], ...] = ()
+        """Header fields that belong to the answer, made from nothing a client sent (Content-Range, the verdict's)."""
 
 
 class UsageError(AccordError):

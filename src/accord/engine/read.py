@@ -10,12 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from accord.model.names import FilePath, ServerName
-from accord.model.verdict import Answer, Unreachable, Verdict, compare
+import structlog
+
+from accord.engine.heal import Healer
+from accord.engine.transfer import Body, CopyFailed, LocalBody, RemoteBody
+from accord.errors import DamagedEverywhere, InvalidQuery, NoSuchVersion, UnknownState
+from accord.model.names import Digest, DigestPrefix, FilePath, ServerName
+from accord.model.verdict import Answer, HeldVersion, Present, Unreachable, Verdict, compare
+from accord.model.versions import Version
 from accord.peers.port import Peers
 from accord.store.port import Copy, Store, is_answer
 
 NOT_ASKED = Unreachable("not asked (verify=none)")
+
+_log = structlog.get_logger("accord.read")
 
 
 class Verify(Enum):
@@ -31,9 +39,13 @@ class Verify(Enum):
 
 @dataclass(slots=True)
 class Reading:
-    """The outcome of a read. `mine` is this server's open copy, where it has a good one; close the reading in any case."""
+    """The outcome of a read: the verdict and the answers it was made of.
+
+    `mine` is this server's open copy, where it has a good one; close the reading in any case.
+    """
 
     verdict: Verdict
+    answers: Mapping[ServerName, Answer]
     local: Answer
     mine: Copy | None
 
@@ -45,10 +57,11 @@ class Reading:
 class Reader:
     """Reads for one server; `name` is its own, the primary's."""
 
-    def __init__(self, name: ServerName, store: Store, peers: Peers, *, hash_wait_s: float) -> None:
+    def __init__(self, name: ServerName, store: Store, peers: Peers, healer: Healer, *, hash_wait_s: float) -> None:
         self.name = name
         self._store = store
         self._peers = peers
+        self._healer = healer
         self._hash_wait_s = hash_wait_s
 
     async def read(self, path: FilePath, verify: Verify = Verify.STAT) -> Reading:
@@ -64,7 +77,29 @@ class Reader:
             if mine is not None:
                 mine.close()
             raise
-        return Reading(compare(path, answers), local, mine)
+        return Reading(compare(path, answers), answers, local, mine)
+
+    def body(self, reading: Reading, version: HeldVersion) -> Body:
+        """Where the bytes of `version` come from: this server's copy, else another's, taken in on the way where it lacks here.
+
+        Raises `DamagedEverywhere` when no good copy answered.
+        """
+        digest = version.version.digest
+        assert digest is not None, "a tombstone has no bytes"
+        if reading.mine is not None and reading.mine.answer.digest == digest:
+            return LocalBody(reading.mine, proof_wait_s=self._hash_wait_s)
+        if not version.servers:
+            raise DamagedEverywhere(
+                "No server that answered has a good copy of this version.", path=reading.verdict.path
+            )
+        tee = self._healer.tee(reading.verdict, reading.local) if version in reading.verdict.versions else None
+        size = version.version.size
+        return RemoteBody(self._peers, reading.verdict.path, digest, size, version.servers, tee=tee)
+
+    async def copy_failed(self, failure: CopyFailed) -> None:
+        """Find out what became of this server's copy, so that the next read knows."""
+        answer = await self._store.find_damage(failure.copy)
+        _log.warning("copy did not match its digest", path=failure.copy.path, now=type(answer).__name__.lower())
 
     def _ask(self, path: FilePath, verify: Verify) -> asyncio.Future[Mapping[ServerName, Answer]] | None:
         if verify is Verify.NONE:
@@ -75,3 +110,32 @@ class Reader:
 
     def _alone(self, local: Answer) -> dict[ServerName, Answer]:
         return {**dict.fromkeys(self._peers.names, NOT_ASKED), self.name: local}
+
+
+def find_version(reading: Reading, wanted: DigestPrefix) -> HeldVersion:
+    """The version that `wanted` names, current or not, with the servers that hold it.
+
+    Raises `NoSuchVersion` when every server said that it does not have it, `UnknownState` when somebody did not say, and
+    `InvalidQuery` when the prefix fits several.
+    """
+    holders: dict[Digest, list[ServerName]] = {}
+    for server, answer in sorted(reading.answers.items()):
+        if isinstance(answer, Present) and wanted.matches(answer.digest):
+            holders.setdefault(answer.digest, []).append(server)
+    path = reading.verdict.path
+    if len(holders) > 1:
+        raise InvalidQuery(f"'{wanted}' fits {len(holders)} versions: write more of the digest.", path=path)
+    for digest, servers in holders.items():
+        current = [held for held in reading.verdict.versions if held.version.digest == digest]
+        return current[0] if current else HeldVersion(_as_held(reading, digest, servers[0]), tuple(servers))
+    silent = reading.verdict.silent
+    if silent:
+        names = ", ".join(report.name for report in silent)
+        raise UnknownState(f"Nobody who answered has that version, and {names} did not answer.", path=path)
+    raise NoSuchVersion(f"No server has a version '{wanted}' of this file.", path=path)
+
+
+def _as_held(reading: Reading, digest: Digest, server: ServerName) -> Version:
+    copy = reading.answers[server]
+    assert isinstance(copy, Present)
+    return Version(digest, copy.size, copy.modified_ns, "", copy.executable)

@@ -21,7 +21,11 @@ MIN_DIGEST_PREFIX_HEX = 12
 
 # The common case, decided by one match: plain ASCII segments that do not begin with a dot. A dot-file takes the long way.
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_\-][A-Za-z0-9_.\- ]{0,200}/){0,15}[A-Za-z0-9_\-][A-Za-z0-9_.\- ]{0,200}\Z")
-_SERVER = re.compile(r"[a-z0-9](?:[a-z0-9_.\-]{0,61}[a-z0-9])?\Z", re.IGNORECASE)
+_SERVER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.\-]{0,61}[A-Za-z0-9])?\Z")
+# What case-folding file systems pass over beside the format characters (Cf): Unicode's Default_Ignorable_Code_Point.
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
 _HEX = re.compile(r"[0-9a-f]+\Z")
 
 
@@ -70,16 +74,16 @@ def _check(text: str) -> None:
         raise InvalidPath("The path is empty.")
     if "\x00" in text:
         raise InvalidPath("The path contains a NUL character.")
-    if "\\" in text:
-        raise InvalidPath("The path contains a backslash.", path=text)
-    if any(_is_control(character) for character in text):
-        raise InvalidPath("The path contains a control character (a line break, for example).")
     try:
         encoded = text.encode("utf-8", "strict")
     except UnicodeEncodeError:
         raise InvalidPath("The path is not UTF-8 text (it contains a lone surrogate).") from None
     if len(encoded) > MAX_PATH_BYTES:
         raise InvalidPath(f"The path is {len(encoded)} bytes long; at most {MAX_PATH_BYTES} are allowed.")
+    if any(_is_control(character) for character in text):
+        raise InvalidPath("The path contains a control character (a line break, for example).")
+    if "\\" in text:
+        raise InvalidPath("The path contains a backslash.", path=text)
     for segment in text.split("/"):
         _check_segment(segment, text)
 
@@ -99,6 +103,7 @@ def _folded(segment: str) -> str:
     """As a file system that folds case, widths and invisible characters may see it: it would open the private folder under
     any of these spellings."""
     visible = "".join(character for character in segment if unicodedata.category(character) != "Cf")
+    visible = _IGNORABLE.sub("", visible)
     return unicodedata.normalize("NFKC", visible).casefold()
 
 

@@ -187,22 +187,21 @@ def _all_agree(path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict 
     """The everyday verdict, without the general rules: everybody answered and holds the same bytes."""
     if len(answers) < 2:
         return None
-    first: Present | None = None
-    for answer in answers.values():
-        if type(answer) is not Present or (first is not None and answer.digest != first.digest):
-            return None
-        first = first or answer
-    assert first is not None
     names = tuple(sorted(answers))
-    newest = max(
-        (answer for answer in answers.values() if isinstance(answer, Present)), key=lambda copy: copy.modified_ns
-    )
+    copies: list[Present] = []
+    for name in names:
+        answer = answers[name]
+        if type(answer) is not Present or (copies and answer.digest != copies[0].digest):
+            return None
+        copies.append(answer)
+    digest = copies[0].digest
+    newest = max(copies, key=lambda copy: copy.modified_ns)
     return Verdict(
         path,
         Kind.IDENTICAL,
         (HeldVersion(_version_of(newest), names),),
-        tuple(ServerReport(name, State.CURRENT, first.digest) for name in names),
-        _distinct(answer.clock for answer in answers.values() if isinstance(answer, Present)),
+        tuple(ServerReport(name, State.CURRENT, digest) for name in names),
+        _distinct(copy.clock for copy in copies),
     )
 
 

@@ -1,0 +1,135 @@
+"""The `accord` command: which command is where, and how every ending becomes an exit code.
+
+Each command file registers its own through `app_command(app)`. Only the one that was asked for is imported, so that `accord get` does
+not wait for the server's libraries; the help page imports them all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+    from accord.cli.output import Output
+    from accord.errors import AccordError
+
+COMMANDS: Final = {
+    "get": "accord.cli.get",
+    "cat": "accord.cli.show",
+    "stat": "accord.cli.show",
+    "ls": "accord.cli.show",
+    "diff": "accord.cli.diff",
+    "serve": "accord.cli.serve",
+    "demo": "accord.cli.demo",
+    "config": "accord.cli.config",
+}
+"""Which module has which command."""
+
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+HELP: Final = """Keep the same files on several servers, and learn the truth about the copies.
+
+Ask any server for a file: it compares its copy with the others' while it answers, and rival versions are never hidden.
+
+For example: `accord demo`, `accord get notes.txt`, `accord stat notes.txt --server http://127.0.0.1:65002`.
+"""
+
+EPILOGUE: Final = """Exit codes: 0 ok, 1 error, 2 usage, 3 some server could not be asked, 4 not authorised, 5 not found,
+6 rival versions, 8 integrity failure, 130 interrupted."""
+
+
+def make_app(wanted: str | None = None) -> App:
+    """The application with the command `wanted` alone if there is one of that name, else with all."""
+    from cyclopts import App
+
+    app = App(
+        name="accord",
+        help=HELP,
+        help_epilogue=EPILOGUE,
+        help_format="markdown",
+        version=_version,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+        print_error=False,
+        exit_on_error=False,
+    )
+    modules = [COMMANDS[wanted]] if wanted in COMMANDS else list(dict.fromkeys(COMMANDS.values()))
+    for module in modules:
+        import_module(module).app_command(app)
+    return app
+
+
+def main() -> None:
+    """The entry point. Never returns."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper here
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _hush()
+    sys.exit(code)
+
+
+def run(tokens: Sequence[str]) -> int:
+    """One command from its words to its exit code."""
+    from accord.errors import AccordError
+
+    try:
+        return _perform(tokens)
+    except AccordError as error:
+        _output(tokens).error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("\naccord: interrupted\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough (`| head`): nothing went wrong.
+        _hush()
+        return 0
+
+
+def _perform(tokens: Sequence[str]) -> int:
+    from cyclopts import CycloptsError
+
+    app = make_app(tokens[0] if tokens else None)
+    try:
+        result: Any = app(list(tokens))
+    except CycloptsError as error:
+        raise _usage(tokens, error) from error
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    return result if isinstance(result, int) else 0
+
+
+def _usage(tokens: Sequence[str], error: Exception) -> AccordError:
+    from accord.errors import UsageError
+
+    command = f"accord {tokens[0]}" if tokens and tokens[0] in COMMANDS else "accord"
+    text = " ".join(str(error).split())
+    return UsageError(f"{text if text.endswith('?') else text.rstrip('.') + '.'} `{command} --help` tells more.")
+
+
+def _output(tokens: Sequence[str]) -> Output:
+    from accord.cli.output import output
+
+    return output(json="--json" in tokens)
+
+
+def _version() -> str:
+    import accord
+
+    return f"accord {accord.__version__}"
+
+
+def _hush() -> None:
+    """Python would complain about the closed pipe once more while it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

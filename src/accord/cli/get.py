@@ -1,0 +1,240 @@
+"""`accord get`: save files; where there are rivals, save them all, side by side.
+
+Resuming, proving and the atomic rename are the client's (`client.download`); this file chooses names and exit codes.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from accord.cli.options import DEFAULTS, Common, Verify
+
+if TYPE_CHECKING:
+    from accord.cli.outcomes import Fetched
+    from accord.cli.output import Output
+    from accord.client.blocking import Client
+    from accord.errors import RivalVersions
+
+STDOUT = "-"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the options of `get` amount to."""
+
+    version: str | None
+    verify: Verify
+    resume: bool
+    clobber: bool
+    strict: bool
+
+
+def app_command(app: App) -> None:
+    app.command(get, usage="Usage: accord get [OPTIONS] PATH... [DEST]")
+
+
+def get(
+    paths: Annotated[list[str], Parameter(name="PATH", negative=())],
+    /,
+    *,
+    to: Annotated[str | None, Parameter(name="--to")] = None,
+    version: Annotated[str | None, Parameter(name="--version")] = None,
+    verify: Verify = "stat",
+    no_resume: Annotated[bool, Parameter(name="--no-resume", negative=(), show_default=False)] = False,
+    no_clobber: Annotated[bool, Parameter(name="--no-clobber", negative=(), show_default=False)] = False,
+    strict: Annotated[bool, Parameter(name="--strict", negative=(), show_default=False)] = False,
+    common: Common = DEFAULTS,
+) -> int:
+    """Save files: `accord get PATH [DEST]`, or `accord get PATH PATH... FOLDER`.
+
+    DEST is a file, a folder, or `-` for stdout; without it, the file goes into the current folder under its own name. What is there is
+    replaced in one step, once the whole file has arrived and its digest was right. An interrupted download is resumed by the next.
+
+    Rival versions are all saved, side by side, named by the servers that hold them (`notes.server1.txt`,
+    `notes.server2+server3.txt`), and the exit code is 6. They never replace a file that has other contents: then a number is added.
+
+    A file that was delivered while some server could not be asked is exit code 0 with a note on stderr; with --strict it is 3. Of
+    several paths, the first failure gives the exit code, and the others are fetched all the same.
+
+    Examples:
+
+        accord get notes.txt
+
+        accord get photos/cat.png photos/dog.png --to pictures
+
+    Parameters
+    ----------
+    paths
+        What to save; the last of two or more is the destination, unless --to names it.
+    to
+        The destination; then every PATH is a file to save.
+    version
+        Save this version: its digest, or the first 12 or more hex digits of it.
+    verify
+        `stat` trusts the servers' stat data, `content` has every copy read anew, `none` asks one server only.
+    no_resume
+        Begin anew, whatever an earlier attempt left.
+    no_clobber
+        Leave a file alone that is there already (exit code 1).
+    strict
+        Exit code 3 if some server could not be asked.
+    """
+    sources, destination = _destination(paths, to)
+    choices = Choices(version, verify, not no_resume, not no_clobber, strict)
+    out = common.output()
+    with common.client() as client:
+        if destination == STDOUT:
+            return _to_stdout(client, sources, choices, common)
+        results, code = _get_each(client, sources, destination, choices, out)
+    out.fetched(results, several=len(sources) > 1)
+    return code
+
+
+def _destination(paths: list[str], to: str | None) -> tuple[list[str], str]:
+    """Which of the words are files to save, and where they go. Raises `UsageError`."""
+    from accord.errors import UsageError
+
+    sources, destination = (paths, to) if to is not None else (paths[:-1], paths[-1])
+    if to is None and len(paths) == 1:
+        sources, destination = paths, "."
+    if destination is None or not destination:
+        raise UsageError("The destination is empty.")
+    if len(sources) > 1 and destination != STDOUT and not Path(destination).is_dir():
+        raise UsageError(f"Several files need a folder to go to, and {destination} is none.")
+    return sources, destination
+
+
+def _get_each(
+    client: Client, sources: list[str], destination: str, choices: Choices, out: Output
+) -> tuple[list[Fetched], int]:
+    from accord.errors import AccordError
+
+    results: list[Fetched] = []
+    code = 0
+    for path in sources:
+        try:
+            result, outcome = _get_one(client, path, destination, choices, out)
+            results.append(result)
+        except AccordError as error:
+            if len(sources) == 1:
+                raise
+            out.error(error)
+            outcome = error.exit_code
+        code = code or outcome
+    return results, code
+
+
+def _get_one(client: Client, path: str, destination: str, choices: Choices, out: Output) -> tuple[Fetched, int]:
+    from accord.cli import words
+    from accord.cli.outcomes import Fetched, SavedFile
+    from accord.cli.progress import progress_of
+    from accord.errors import RivalVersions, Unavailable
+
+    try:
+        with progress_of(path) as progress:
+            saved = client.download(
+                path,
+                destination,
+                version=choices.version,
+                verify=choices.verify,
+                progress=progress,
+                resume=choices.resume,
+                clobber=choices.clobber,
+            )
+    except RivalVersions as rivals:
+        return _save_rivals(client, path, destination, rivals, choices, out), rivals.exit_code
+    servers = saved.verdict.versions[0].servers
+    file = SavedFile(saved.destination, saved.digest, saved.size, servers, saved.resumed_from_bytes)
+    silent = saved.verdict.silent if choices.verify != "none" else ()
+    if silent:
+        out.note(f"{path}: {words.silence(silent)}")
+    code = Unavailable.exit_code if silent and choices.strict else 0
+    return Fetched(saved.path, saved.verdict, (file,)), code
+
+
+def _save_rivals(
+    client: Client, path: str, destination: str, rivals: RivalVersions, choices: Choices, out: Output
+) -> Fetched:
+    from accord.cli import words
+    from accord.cli.outcomes import Fetched, SavedFile
+    from accord.cli.progress import progress_of
+    from accord.client.parts import settle
+    from accord.client.results import Verdict, convert
+    from accord.model.names import FilePath
+
+    verdict = convert(Verdict, {"path": path, **rivals.extra})
+    base = settle(destination, FilePath(path).name)
+    files = []
+    for version in verdict.versions:
+        if version.digest is None:
+            out.note(f"{path}: one of the rivals is a deletion, on {words.holders_of(version)}")
+            continue
+        if not version.servers:
+            out.note(f"{path}: no good copy of {version.digest} is left; it was not saved")
+            continue
+        target, is_there = _free_name(base, version.servers, version.digest)
+        if is_there:
+            files.append(SavedFile(str(target), version.digest, version.size, version.servers, version.size))
+            continue
+        with progress_of(target.name) as progress:
+            saved = client.download(
+                path, target, version=str(version.digest), progress=progress, resume=choices.resume, clobber=False
+            )
+        files.append(SavedFile(str(target), saved.digest, saved.size, version.servers, saved.resumed_from_bytes))
+    return Fetched(verdict.path, verdict, tuple(files))
+
+
+def _free_name(base: Path, servers: tuple[str, ...], digest: bytes) -> tuple[Path, bool]:
+    """`notes.txt` held by two servers becomes `notes.server1+server2.txt`; with a number, where that is a file with other contents.
+
+    No server's name contains a `+`, and no server holds two rivals: the names of one dispute never collide. Also says whether
+    the very content is there already.
+    """
+    number = 1
+    while True:
+        middle = "+".join(servers) + (f".{number}" if number > 1 else "")
+        stem = base.stem.encode()[: 250 - len(middle) - len(base.suffix.encode())].decode(errors="ignore")
+        target = base.with_name(f"{stem}.{middle}{base.suffix}")
+        if not target.exists() and not target.is_symlink():
+            return target, False
+        if _has_content(target, digest):
+            return target, True
+        number += 1
+
+
+def _has_content(target: Path, digest: bytes) -> bool:
+    from blake3 import blake3
+
+    from accord.client.parts import BLOCK_BYTES, translated
+
+    with translated(target):
+        if not target.is_file():
+            return False
+        hasher = blake3()
+        with target.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                hasher.update(block)
+    return hasher.digest() == digest
+
+
+def _to_stdout(client: Client, sources: list[str], choices: Choices, common: Common) -> int:
+    from accord.cli import words
+    from accord.errors import Unavailable, UsageError
+
+    if common.json:
+        raise UsageError("`-` writes the files themselves to stdout, where --json has no place.")
+    code = 0
+    for path in sources:
+        with client.stream(path, version=choices.version, verify=choices.verify) as stream:
+            for block in stream:
+                sys.stdout.buffer.write(block)
+        if stream.verdict.silent and choices.verify != "none":
+            common.output().note(f"{path}: {words.silence(stream.verdict.silent)}")
+            code = Unavailable.exit_code if choices.strict else code
+    sys.stdout.buffer.flush()
+    return code

@@ -1,0 +1,43 @@
+"""A progress bar on stderr, where stderr is a terminal; nothing anywhere else.
+
+Drawing is rich's; how often progress is told is the client's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from accord.cli.words import visible
+
+if TYPE_CHECKING:
+    from accord.client.download import Progress
+
+
+@contextmanager
+def progress_of(title: str) -> Iterator[Progress | None]:
+    """None where there is nobody to watch."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(escape(visible(title)), total=None)
+
+        def tell(done_bytes: int, total_bytes: int | None) -> None:
+            bars.update(task, completed=done_bytes, total=total_bytes)
+
+        yield tell

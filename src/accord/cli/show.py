@@ -1,0 +1,189 @@
+"""`accord cat`, `stat` and `ls`: look at files without saving them.
+
+What a verdict means for the exit code is decided here, once, in `exit_code_of`; how results look is left to `cli.output`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from accord.cli.options import DEFAULTS, Common, Verify
+from accord.model.verdict import Kind
+
+if TYPE_CHECKING:
+    from accord.cli.outcomes import Folder
+    from accord.client.blocking import Client
+    from accord.client.results import Verdict
+
+OK, SILENT, NOT_FOUND, RIVALS, INTEGRITY = 0, 3, 5, 6, 8
+
+
+def app_command(app: App) -> None:
+    app.command(cat, usage="Usage: accord cat [OPTIONS] PATH...")
+    app.command(stat)
+    app.command(ls)
+
+
+def exit_code_of(verdict: Verdict, *, asked_all: bool = True) -> int:
+    """What a command that reports this verdict ends with. `asked_all` is False where others were not to be asked at all."""
+    match verdict.verdict:
+        case Kind.DIVERGED:
+            return RIVALS
+        case Kind.DELETED | Kind.MISSING:
+            return NOT_FOUND
+        case Kind.UNKNOWN:
+            return SILENT
+        case Kind.DAMAGED:
+            return INTEGRITY
+        case Kind.IDENTICAL | Kind.STALE | Kind.PARTIAL | Kind.UNVERIFIED:
+            return SILENT if verdict.silent and asked_all else OK
+
+
+def cat(
+    paths: Annotated[list[str], Parameter(name="PATH", negative=())],
+    /,
+    *,
+    version: Annotated[str | None, Parameter(name="--version")] = None,
+    verify: Verify = "stat",
+    common: Common = DEFAULTS,
+) -> int:
+    """Write files to stdout.
+
+    Rival versions are never written: they are listed on stderr, nothing of that file goes to stdout, and the exit code is 6.
+    Bytes are checked as they pass; should the digest of the whole be wrong, the last of them are held back and the exit code is 8.
+    Exit code 0 also when some server could not be asked; a note on stderr says so.
+
+    Examples:
+
+        accord cat hello.txt
+
+        accord cat notes.txt --version 3fa94c0d11e2
+
+    Parameters
+    ----------
+    paths
+        Files to write, one after the other.
+    version
+        Write this version: its digest, or the first 12 or more hex digits of it.
+    verify
+        `stat` trusts the servers' stat data, `content` has every copy read anew, `none` asks one server only.
+    """
+    from accord.cli import words
+
+    out = common.output()
+    with common.client() as client:
+        for path in paths:
+            with client.stream(path, version=version, verify=verify) as stream:
+                for block in stream:
+                    sys.stdout.buffer.write(block)
+            sys.stdout.buffer.flush()
+            if stream.verdict.silent and verify != "none":
+                out.note(f"{path}: {words.silence(stream.verdict.silent)}")
+    return OK
+
+
+def stat(path: str, /, *, verify: Verify = "stat", common: Common = DEFAULTS) -> int:
+    """Show the verdict on a file, and how each server stands to it.
+
+    Exit code 0 if all servers answered and there is one current version, 3 if some server could not be asked, 5 if the file does
+    not exist or was deleted, 6 if there are rival versions, 8 if every copy is damaged.
+
+    Examples:
+
+        accord stat hello.txt
+
+        accord stat hello.txt --verify content --json
+
+    Parameters
+    ----------
+    path
+        The file.
+    verify
+        `stat` trusts the servers' stat data, `content` has every copy read anew, `none` asks one server only (silence of the
+        others then does not count).
+    """
+    with common.client() as client:
+        verdict = client.stat(path, verify=verify)
+    common.output().verdict(verdict)
+    return exit_code_of(verdict, asked_all=verify != "none")
+
+
+def ls(
+    folder: str = "",
+    /,
+    *,
+    long: Annotated[bool, Parameter(name=["--long", "-l"], negative=(), show_default=False)] = False,
+    recursive: Annotated[bool, Parameter(name=["--recursive", "-r"], negative=(), show_default=False)] = False,
+    only: Annotated[list[Kind] | None, Parameter(name="--only", negative=(), consume_multiple=False)] = None,
+    common: Common = DEFAULTS,
+) -> int:
+    """List files with their sizes and verdicts.
+
+    With --json, one verdict a line; a folder that is not looked into is {"folder": "name/"}. Exit code 3 if some server could not be
+    asked (what only it has is then not listed), 5 if there is nothing of that name; rivals in a listing are no error.
+
+    Examples:
+
+        accord ls
+
+        accord ls photos --recursive --only diverged
+
+    Parameters
+    ----------
+    folder
+        The folder (or file) to list; everything without it.
+    long
+        Also show times, digests and every server's state.
+    recursive
+        Look into folders.
+    only
+        Show only files with this verdict; repeat it for several.
+    """
+    from accord.cli import words
+    from accord.client.results import Verdict
+
+    out = common.output()
+    with common.client() as client:
+        listing = client.list(folder)
+        seen = 0
+        shown: str | None = None
+        for verdict in listing:
+            seen += 1
+            if only and verdict.verdict not in only:
+                continue
+            entry = verdict if recursive else _folded(verdict, folder)
+            if isinstance(entry, Verdict):
+                out.entry(entry, long=long)
+            elif entry.folder != shown:
+                shown = entry.folder
+                out.entry(entry, long=long)
+        if not seen and folder:
+            return _single(client, folder, common, long=long)
+        if listing.silent:
+            silent = (f"{one.name} ({one.reason})" if one.reason else one.name for one in listing.silent)
+            out.note(f"could not ask {words.names(silent)}: files that only they have are missing here")
+    return SILENT if listing.silent else OK
+
+
+def _folded(verdict: Verdict, folder: str) -> Verdict | Folder:
+    """The folder just beneath the listed one, where the file lies deeper."""
+    from accord.cli.outcomes import Folder
+
+    start = len(folder.rstrip("/")) + 1 if folder else 0
+    slash = verdict.path.find("/", start)
+    return verdict if slash < 0 else Folder(verdict.path[: slash + 1])
+
+
+def _single(client: Client, path: str, common: Common, *, long: bool) -> int:
+    """Nothing lies below `path`: it may be a file."""
+    from accord.errors import NotFound
+
+    verdict = client.stat(path.rstrip("/"))
+    if verdict.verdict is Kind.MISSING:
+        raise NotFound(f"There is neither a folder nor a file called {path}.", path=path)
+    common.output().entry(verdict, long=long)
+    code = exit_code_of(verdict)
+    return OK if code == RIVALS else code

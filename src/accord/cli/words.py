@@ -1,0 +1,102 @@
+"""Values as a person reads them: sizes, digests, verdicts in a sentence, and text that cannot play tricks on a terminal.
+
+Where the words go is left to `cli.output`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+from accord.client.results import ServerReport, Verdict, Version
+from accord.model.names import Digest
+from accord.model.verdict import Kind, State
+
+SHORT_HEX: Final = 12
+_KIB: Final = 1024
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def size(number_bytes: int) -> str:
+    if number_bytes < _KIB:
+        return f"{number_bytes} B"
+    value, unit = float(number_bytes), "B"
+    for unit in _UNITS:  # noqa: B007 - the last one reached is meant
+        value /= _KIB
+        if value < _KIB:
+            break
+    return f"{value:.1f} {unit}"
+
+
+def short(digest: Digest | None) -> str:
+    return "-" if digest is None else digest.hex()[:SHORT_HEX]
+
+
+def names(servers: Iterable[str]) -> str:
+    return ", ".join(servers) or "no server"
+
+
+def moment(modified: str | None) -> str:
+    """To the second, in UTC."""
+    return "-" if modified is None else modified[:19].replace("T", " ") + "Z"
+
+
+def sentence(verdict: Verdict) -> str:
+    """The verdict in words."""
+    holders = names(one.name for one in verdict.servers if one.state is State.CURRENT)
+    text = _verdict_words(verdict, holders)
+    if verdict.silent and verdict.verdict is not Kind.UNKNOWN:
+        text += f"; {silence(verdict.silent)}"
+    return text
+
+
+def _verdict_words(verdict: Verdict, holders: str) -> str:
+    match verdict.verdict:
+        case Kind.IDENTICAL:
+            return f"identical on {holders}"
+        case Kind.STALE:
+            return f"current on {holders}; an older version on {_in_state(verdict, State.STALE)}"
+        case Kind.PARTIAL:
+            lacking = _in_state(verdict, State.ABSENT, State.DAMAGED)
+            return f"on {holders}, lacking on {lacking}"
+        case Kind.UNVERIFIED:
+            return f"on {holders}, which nobody could confirm"
+        case Kind.DIVERGED:
+            return f"{len(verdict.versions)} rival versions"
+        case Kind.DELETED:
+            return "deleted"
+        case Kind.MISSING:
+            return "File Not Found: no server has it"
+        case Kind.UNKNOWN:
+            return f"not known whether it exists: {silence(verdict.silent)}"
+        case Kind.DAMAGED:
+            return "damaged: no good copy of it is left on the servers that answered"
+
+
+def silence(silent: Iterable[ServerReport]) -> str:
+    told = [f"{one.name} ({one.reason})" if one.reason else one.name for one in silent]
+    return f"could not ask {names(told)}"
+
+
+def holders_of(version: Version) -> str:
+    return names(version.servers)
+
+
+def visible(text: str) -> str:
+    """For a terminal: control and invisible formatting characters are written out, so that no content moves the cursor,
+    sets colours, or reorders what is read. Tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_written_out(character) for character in text)
+
+
+def _written_out(character: str) -> str:
+    if character == "\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return character
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def _in_state(verdict: Verdict, *states: State) -> str:
+    return names(one.name for one in verdict.servers if one.state in states)

@@ -1,0 +1,91 @@
+"""`accord.AsyncClient`: the client for programs that run an asyncio loop.
+
+The work is in `client.reading`, `client.download`, `client.listing`; `client.blocking` is the same over a blocking transport.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
+
+from accord.client import reading
+from accord.client.download import Progress, Saving, download
+from accord.client.listing import Listing
+from accord.client.reading import Stream
+from accord.client.results import Download, File, Verdict, Version
+from accord.client.servers import servers_or_default
+from accord.client.session import Session
+from accord.client.transfer import Wanted, open_transfer
+from accord.client.transport import READ_TIMEOUT_S, AsyncTransport
+from accord.model.names import FilePath, Prefix
+
+
+class AsyncClient:
+    """Asks the servers at the given addresses, the next one when one is down; without addresses, those of `ACCORD_SERVERS`.
+
+    `timeout_s` is how long a server may keep silent. Every method raises `accord.errors.AccordError` or one of its children,
+    nothing else. `path` is an Accord path (`folder/name`); `version` a digest or its first 12 or more hex digits; `verify` is
+    `stat` (default), `content` (every copy is read anew) or `none` (no other server is asked).
+    """
+
+    def __init__(self, *servers: str, timeout_s: float = READ_TIMEOUT_S) -> None:
+        addresses = servers_or_default(servers)
+        tls = any(address.startswith("https:") for address in addresses)
+        self._session = Session(AsyncTransport(timeout_s=timeout_s, tls=tls), addresses)
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        return self._session.servers
+
+    async def read(self, path: str, *, version: str | None = None, verify: str | None = None) -> File:
+        """The whole file, in memory. Raises `RivalVersions` (its `extra["versions"]` lists them), `NotFound`, `Gone`."""
+        return await reading.read(self._session, Wanted(FilePath(path), version, verify))
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, version: str | None = None, verify: str | None = None
+    ) -> AsyncIterator[Stream]:
+        """The file in blocks, however large it is; continues on another server when one breaks off."""
+        transfer = await open_transfer(self._session, Wanted(FilePath(path), version, verify))
+        try:
+            yield Stream(transfer)
+        finally:
+            await transfer.close()
+
+    async def download(
+        self,
+        path: str,
+        destination: str | os.PathLike[str],
+        *,
+        version: str | None = None,
+        verify: str | None = None,
+        progress: Progress | None = None,
+        resume: bool = True,
+        clobber: bool = True,
+    ) -> Download:
+        """Save a file, atomically; into `destination` if that is a folder. An interrupted download is resumed by the next."""
+        wanted = Wanted(FilePath(path), version, verify)
+        return await download(self._session, Saving(wanted, destination, progress, resume, clobber))
+
+    async def stat(self, path: str, *, verify: str | None = None) -> Verdict:
+        """The verdict on a path, whatever it is; raises only if no server could say anything, or refused."""
+        return await reading.stat(self._session, Wanted(FilePath(path), verify=verify))
+
+    async def rivals(self, path: str) -> tuple[Version, ...]:
+        """The rival versions, newest first; none where the copies do not dispute."""
+        return await reading.rivals(self._session, Wanted(FilePath(path)))
+
+    def list(self, prefix: str = "") -> Listing:
+        """Every file in a folder and the folders in it, sorted by path: `async for verdict in client.list("folder")`."""
+        return Listing(self._session, Prefix(prefix))
+
+    async def close(self) -> None:
+        await self._session.transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()

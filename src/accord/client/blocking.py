@@ -1,0 +1,148 @@
+"""`accord.Client`: the same client for programs without a loop.
+
+Each method runs the coroutine that `AsyncClient` awaits, to its end, in the calling thread: over `BlockingTransport` nothing in it ever
+suspends, so a single `send` is enough (why this way: see `client.transport`). Ctrl-C arrives where the thread waits, as it
+does in any blocking call.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+from accord.client import reading
+from accord.client.download import Progress, Saving, download
+from accord.client.listing import Listing
+from accord.client.results import Download, File, ListedServer, Verdict, Version
+from accord.client.servers import servers_or_default
+from accord.client.session import Session
+from accord.client.transfer import Transfer, Wanted, open_transfer
+from accord.client.transport import READ_TIMEOUT_S, BlockingTransport
+from accord.model.names import FilePath, Prefix
+
+Made = TypeVar("Made")
+
+
+class Client:
+    """Like `AsyncClient`, which see; usable as a context manager, from one thread at a time."""
+
+    def __init__(self, *servers: str, timeout_s: float = READ_TIMEOUT_S) -> None:
+        addresses = servers_or_default(servers)
+        tls = any(address.startswith("https:") for address in addresses)
+        self._session = Session(BlockingTransport(timeout_s=timeout_s, tls=tls), addresses)
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        return self._session.servers
+
+    def read(self, path: str, *, version: str | None = None, verify: str | None = None) -> File:
+        """The whole file, in memory. Raises `RivalVersions` (its `extra["versions"]` lists them), `NotFound`, `Gone`."""
+        return _run(reading.read(self._session, Wanted(FilePath(path), version, verify)))
+
+    @contextmanager
+    def stream(self, path: str, *, version: str | None = None, verify: str | None = None) -> Iterator[BlockingStream]:
+        """The file in blocks, however large it is; continues on another server when one breaks off."""
+        transfer = _run(open_transfer(self._session, Wanted(FilePath(path), version, verify)))
+        try:
+            yield BlockingStream(transfer)
+        finally:
+            _run(transfer.close())
+
+    def download(
+        self,
+        path: str,
+        destination: str | os.PathLike[str],
+        *,
+        version: str | None = None,
+        verify: str | None = None,
+        progress: Progress | None = None,
+        resume: bool = True,
+        clobber: bool = True,
+    ) -> Download:
+        """Save a file, atomically; into `destination` if that is a folder. An interrupted download is resumed by the next."""
+        wanted = Wanted(FilePath(path), version, verify)
+        return _run(download(self._session, Saving(wanted, destination, progress, resume, clobber)))
+
+    def stat(self, path: str, *, verify: str | None = None) -> Verdict:
+        """The verdict on a path, whatever it is; raises only if no server could say anything, or refused."""
+        return _run(reading.stat(self._session, Wanted(FilePath(path), verify=verify)))
+
+    def rivals(self, path: str) -> tuple[Version, ...]:
+        """The rival versions, newest first; none where the copies do not dispute."""
+        return _run(reading.rivals(self._session, Wanted(FilePath(path))))
+
+    def list(self, prefix: str = "") -> BlockingListing:
+        """Every file in a folder and the folders in it, sorted by path: `for verdict in client.list("folder")`."""
+        return BlockingListing(Listing(self._session, Prefix(prefix)))
+
+    def close(self) -> None:
+        _run(self._session.transport.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class BlockingStream:
+    """A file's bytes in blocks as they arrive, checked as they pass; the verdict they came with is known before the first."""
+
+    def __init__(self, transfer: Transfer) -> None:
+        self._transfer = transfer
+        self.verdict = transfer.verdict
+        self.digest = transfer.digest
+        self.size = transfer.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return _each(self._transfer.blocks())
+
+
+class BlockingListing:
+    """Iterate over it once. `servers` says who took part, and is known when the iteration has ended."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return _each(self._listing.entries())
+
+    @property
+    def servers(self) -> tuple[ListedServer, ...]:
+        return self._listing.servers
+
+    @property
+    def silent(self) -> tuple[ListedServer, ...]:
+        """Who could not be asked: their files are not all in the listing."""
+        return self._listing.silent
+
+
+def _run(work: Coroutine[Any, Any, Made]) -> Made:
+    """Run to the end a coroutine that never suspends."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        made: Made = end.value
+        return made
+    work.close()
+    raise RuntimeError("the blocking transport suspended")
+
+
+def _each(items: AsyncIterator[Made]) -> Iterator[Made]:
+    async def following() -> Made:
+        return await anext(items)
+
+    async def ending() -> None:
+        await items.aclose()  # type: ignore[attr-defined]  # all of ours are generators
+
+    try:
+        while True:
+            try:
+                item = _run(following())
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        _run(ending())

@@ -1,0 +1,179 @@
+"""A download in progress on disk: the part file, its lock, and the one step that makes it the destination.
+
+A part is called `.NAME.DIGEST.accord-part` and lies beside its destination, so that the final rename stays on one file system; its
+name says which version it holds the beginning of, so that no second file can contradict it. Everything here blocks; where it runs,
+and where the bytes come from, is left to `client.download`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+from blake3 import blake3
+
+from accord.client.transfer import Held
+from accord.errors import AccordError, StoreFailed, UsageError
+from accord.model.names import Digest
+
+PART_SUFFIX: Final = ".accord-part"
+MAX_NAME_BYTES: Final = 160
+"""So much of the destination's name goes into the part's: with the digest, it stays below the 255 bytes of most file systems."""
+BLOCK_BYTES: Final = 1024 * 1024
+_PART = re.compile(r"\.(?P<hex>[0-9a-f]{64})\.accord-part\Z")
+
+
+class Part:
+    """An open, locked part file of one version. Close it; `finish` makes it the destination and `drop` removes it."""
+
+    def __init__(self, path: Path, digest: Digest, descriptor: int) -> None:
+        self.path = path
+        self.digest = digest
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, destination: Path, digest: Digest) -> Self:
+        """Raises `StoreFailed`, and `AccordError` while another process downloads the same."""
+        path = _part_path(destination, digest)
+        with translated(path):
+            while True:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # Another process may have finished it between our open and our lock: then this is no longer the part.
+                    if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                        return cls(path, digest, descriptor)
+                except BlockingIOError:
+                    os.close(descriptor)
+                    raise AccordError(f"{destination} is already being downloaded by another process.") from None
+                os.close(descriptor)
+
+    def held(self) -> Held:
+        """What is there, hashed again; the last byte is given up, so that there is always something left to ask for."""
+        with translated(self.path):
+            size = max(0, os.fstat(self._descriptor).st_size - 1)
+            os.ftruncate(self._descriptor, size)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            hasher: Any = blake3()
+            while block := os.read(self._descriptor, BLOCK_BYTES):
+                hasher.update(block)
+            return Held(self.digest, size, hasher)
+
+    def rewind(self) -> None:
+        with translated(self.path):
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+
+    def write(self, blocks: list[bytes]) -> None:
+        with translated(self.path):
+            written = os.writev(self._descriptor, blocks) if blocks else 0
+            rest = memoryview(b"".join(blocks))[written:] if written < sum(map(len, blocks)) else memoryview(b"")
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+    def finish(self, destination: Path, modified: str | None, *, clobber: bool) -> None:
+        """fsync, rename, fsync of the folder: the destination is the old file or the whole new one, also after a crash."""
+        with translated(destination):
+            if modified is not None:
+                at_ns = int(datetime.fromisoformat(modified).timestamp()) * 1_000_000_000
+                os.utime(self._descriptor, ns=(at_ns, at_ns))
+            os.fsync(self._descriptor)
+            if clobber:
+                os.replace(self.path, destination)
+            else:
+                try:
+                    os.link(self.path, destination)
+                except FileExistsError:
+                    raise exists(destination) from None
+                os.unlink(self.path)
+            folder = os.open(destination.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def drop(self) -> None:
+        with translated(self.path):
+            self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def drop_if_empty(self) -> None:
+        if self._descriptor >= 0 and os.fstat(self._descriptor).st_size == 0:
+            self.drop()
+
+
+def newest_part(destination: Path) -> Digest | None:
+    """Which version an interrupted download to `destination` was of, if there was one."""
+    with translated(destination.parent):
+        found = [(path.stat().st_mtime_ns, path) for path in _parts(destination) if path.is_file()]
+    if not found:
+        return None
+    match = _PART.search(max(found)[1].name)
+    return Digest(bytes.fromhex(match["hex"])) if match else None
+
+
+def drop_other_parts(destination: Path, digest: Digest) -> None:
+    """What is left of versions that are not wanted any more."""
+    keep = _part_path(destination, digest)
+    with translated(destination.parent):
+        for path in _parts(destination):
+            if path != keep:
+                path.unlink(missing_ok=True)
+
+
+def settle(destination: str | os.PathLike[str], name: str) -> Path:
+    """Where a file called `name` goes: into a folder, through a link, or just there. Raises `UsageError`, `StoreFailed`."""
+    path = Path(destination)
+    with translated(path):
+        if path.is_dir():
+            path = path / name
+        elif str(destination).endswith("/"):
+            raise UsageError(f"{destination} is not a folder.")
+        if path.is_symlink():
+            path = Path(os.path.realpath(path))
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder.")
+        if not path.parent.is_dir():
+            raise UsageError(f"The folder {path.parent} does not exist.")
+    return path
+
+
+def exists(destination: Path) -> AccordError:
+    return AccordError(
+        f"{destination} is there already, and was not overwritten.", extra={"destination": str(destination)}
+    )
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """The operating system's refusals as `StoreFailed`, with its own words."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreFailed(f"{path}: {error.strerror or error}.", extra={"errno": error.errno}) from error
+
+
+def _prefix(destination: Path) -> str:
+    """The destination's name as far as it fits, never cut inside a character."""
+    return "." + os.fsencode(destination.name)[:MAX_NAME_BYTES].decode(errors="ignore")
+
+
+def _part_path(destination: Path, digest: Digest) -> Path:
+    return destination.parent / f"{_prefix(destination)}.{digest.hex()}{PART_SUFFIX}"
+
+
+def _parts(destination: Path) -> Iterator[Path]:
+    prefix = _prefix(destination)
+    for entry in os.scandir(destination.parent):
+        if entry.name.startswith(prefix) and _PART.fullmatch(entry.name[len(prefix) :]):
+            yield destination.parent / entry.name

@@ -1,0 +1,127 @@
+"""What the client hands out: typed results in design's one JSON shape, and how they are read from JSON and written back.
+
+The rules that made a verdict are `model.verdict`'s; how it looks in a terminal is left to `cli.output`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from accord.errors import AccordError
+from accord.model.names import Digest, FilePath, ServerName
+from accord.model.verdict import Kind, State
+
+Result = TypeVar("Result")
+
+SILENT: Final = frozenset({State.UNREACHABLE, State.CHECKING})
+"""The states of a server that counts as not having answered."""
+
+
+class ServerReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one server stands to a verdict. `reason` says why a copy is damaged, or why there is no answer."""
+
+    name: ServerName
+    state: State
+    digest: Digest | None = None
+    reason: str | None = None
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A current version. `digest` is None for a deletion; `size` is in bytes; `modified` is RFC 3339 text."""
+
+    digest: Digest | None = None
+    size: int = 0
+    modified: str | None = None
+    author: str = ""
+    servers: tuple[ServerName, ...] = ()
+    href: str | None = None
+
+    @property
+    def modified_at(self) -> datetime | None:
+        return None if self.modified is None else datetime.fromisoformat(self.modified)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The outcome of comparing the copies of one path, newest version first."""
+
+    path: FilePath
+    verdict: Kind
+    versions: tuple[Version, ...] = ()
+    servers: tuple[ServerReport, ...] = ()
+    context: str | None = None
+
+    @property
+    def silent(self) -> tuple[ServerReport, ...]:
+        """Who could not be asked."""
+        return tuple(report for report in self.servers if report.state in SILENT)
+
+
+class File(msgspec.Struct, frozen=True):
+    """A whole file in memory: its bytes, which have `digest`, and the verdict they came with."""
+
+    path: FilePath
+    content: bytes
+    digest: Digest
+    verdict: Verdict
+
+
+class Download(msgspec.Struct, frozen=True):
+    """A file that was saved at `destination`. `resumed_from_bytes` is how much of it an earlier attempt had left there."""
+
+    path: FilePath
+    destination: str
+    digest: Digest
+    size: int
+    resumed_from_bytes: int
+    verdict: Verdict
+
+
+class ListedServer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one server took part in a listing; `state` is the server's own word for it."""
+
+    name: ServerName
+    state: str
+    reason: str | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        return self.state in {state.value for state in SILENT}
+
+
+class ListingEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """The last line of a whole listing. A listing without it was cut off."""
+
+    end: bool
+    entries: int
+    servers: tuple[ListedServer, ...] = ()
+
+
+def decode(kind: type[Result], raw: bytes | str) -> Result:
+    """JSON as a result. Raises `AccordError` for what is no such result."""
+    try:
+        return msgspec.json.decode(raw, type=kind, dec_hook=_read_name)
+    except (msgspec.MsgspecError, AccordError, ValueError) as error:
+        raise AccordError(f"The server's answer makes no sense: {error}") from error
+
+
+def convert(kind: type[Result], value: object) -> Result:
+    """Like `decode`, for JSON that was read already."""
+    try:
+        return msgspec.convert(value, type=kind, dec_hook=_read_name)
+    except (msgspec.MsgspecError, AccordError, ValueError) as error:
+        raise AccordError(f"The server's answer makes no sense: {error}") from error
+
+
+def encode(result: object) -> bytes:
+    """A result (or a list or mapping of results) as one line of JSON."""
+    return msgspec.json.encode(result, enc_hook=str)
+
+
+def _read_name(kind: type, value: Any) -> Any:
+    """Names and digests are parsed once, here; their rules are `model.names`'."""
+    if not isinstance(value, str):
+        raise ValueError(f"{kind.__name__} expected, not {type(value).__name__}")
+    return Digest.parse(value) if kind is Digest else kind(value)

@@ -1,0 +1,254 @@
+"""The tour: each row of the verdict table brought about, asked for with the real client, and judged.
+
+A step says what should come out before it asks. How the servers run is left to `sandbox`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from accord.client.blocking import Client
+from accord.client.results import Verdict
+from accord.demo.samples import BOTH, DIFFERENT, FILM, FILM_BYTES, ONLY_ON_SECOND, PICTURE
+from accord.demo.sandbox import DemoServer, sandbox, wait_connected, wait_until
+from accord.errors import AccordError
+from accord.model.verdict import Kind, State
+
+HEAL_WAIT_S = 20.0
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One row of the tour as it came out."""
+
+    expected: Kind
+    shown: str
+    right: bool
+
+
+@dataclass
+class Tour:
+    """The two servers, the screen, and what came out so far."""
+
+    first: DemoServer
+    second: DemoServer
+    console: Console
+    stops: list[Stop] = field(default_factory=list)
+
+    def client(self) -> Client:
+        """Asks server 1, and server 2 when that one fails."""
+        return Client(self.first.url, self.second.url)
+
+    def row(self, expected: Kind, command: str, what: str, ask: Callable[[Client], tuple[Kind, list[str]]]) -> None:
+        """Ask, and show whether the verdict is the expected one. What goes wrong is shown, and counts as wrong."""
+        self.console.print(f"\n[bold]{escape(what)}[/bold]")
+        self.console.print(f"  [dim]$ accord {escape(command)} --server {self.first.url}[/dim]")
+        try:
+            with self.client() as client:
+                kind, told = ask(client)
+            right, shown = kind is expected, kind.value
+        except (AccordError, AssertionError) as error:
+            right, shown, told = False, f"failed: {error}", []
+        for line in told:
+            self.console.print(f"    {escape(line)}")
+        mark = "[green]✓[/green]" if right else "[red]✗[/red]"
+        wrong = "" if right else f"[red] (expected: {expected.value})[/red]"
+        self.console.print(f"  {mark} [bold]{escape(shown)}[/bold]{wrong}")
+        self.stops.append(Stop(expected, shown, right))
+
+    def say(self, text: str) -> None:
+        self.console.print(f"\n[cyan]{escape(text)}[/cyan]")
+
+    @property
+    def went_right(self) -> bool:
+        return all(stop.right for stop in self.stops) and {stop.expected for stop in self.stops} >= ROWS
+
+
+ROWS = frozenset(Kind) - {Kind.DELETED}
+"""What the tour must show; deleting comes with the release that writes."""
+
+
+def run_demo(console: Console, *, once: bool) -> bool:
+    """The whole demonstration. True if each row came out right. Without `once` it stays up until it is interrupted."""
+    console.print(
+        "[bold]Accord[/bold]: two servers keep the same files, and a question to one of them compares both copies."
+    )
+    with sandbox() as (first, second):
+        tour = Tour(first, second, console)
+        for server in (first, second):
+            console.print(f"  {server.name}: {server.url}  {escape(str(server.root))}")
+        take(tour)
+        _summary(tour)
+        if not once:
+            _stay(tour)
+        return tour.went_right
+
+
+def take(tour: Tour) -> None:
+    _both_up(tour)
+    with _stopped(tour, tour.second):
+        _one_down(tour)
+    _after_rot(tour)
+
+
+def _both_up(tour: Tour) -> None:
+    def picture(client: Client) -> tuple[Kind, list[str]]:
+        file = client.read(PICTURE)
+        assert file.content == (tour.second.root / PICTURE).read_bytes(), "the picture's bytes are not right"
+        return file.verdict.verdict, [f"{len(file.content)} bytes, {file.digest}"]
+
+    def rivals(client: Client) -> tuple[Kind, list[str]]:
+        verdict = client.stat("file2.txt")
+        told = []
+        for version in verdict.versions:
+            content = client.read("file2.txt", version=str(version.digest)).content
+            assert content in DIFFERENT["file2.txt"], "a rival's bytes are not right"
+            told.append(f"{', '.join(version.servers)}: {content.decode().strip()}")
+        return verdict.verdict, told
+
+    def lacking(client: Client) -> tuple[Kind, list[str]]:
+        file = client.read("file3.txt")
+        assert file.content == ONLY_ON_SECOND["file3.txt"], "the bytes are not right"
+        return file.verdict.verdict, [*_states(file.verdict), file.content.decode().strip()]
+
+    def healed(client: Client) -> tuple[Kind, list[str]]:
+        wait_until(lambda: client.stat("file3.txt").verdict is Kind.IDENTICAL, "server1 was healed", HEAL_WAIT_S)
+        assert (tour.first.root / "file3.txt").read_bytes() == ONLY_ON_SECOND["file3.txt"], (
+            "not healed with these bytes"
+        )
+        return Kind.IDENTICAL, _states(client.stat("file3.txt"))
+
+    tour.row(Kind.IDENTICAL, "cat hello.txt", "Both have the same bytes: one copy.", _reads_hello)
+    tour.row(Kind.IDENTICAL, f"get {PICTURE}", "A picture, the same way.", picture)
+    tour.row(Kind.IDENTICAL, f"get {FILM}", "A large file; every byte is hashed on its way.", _reads_film)
+    tour.row(Kind.DIVERGED, "stat file2.txt", "They differ: both versions, and nobody picks one for you.", rivals)
+    tour.row(Kind.PARTIAL, "cat file3.txt", "Only server 2 has it: you get that copy.", lacking)
+    tour.row(Kind.IDENTICAL, "stat file3.txt", "And by that, server 1 was healed.", healed)
+    tour.row(Kind.MISSING, "stat nothing.txt", "Nobody has it, and everybody said so.", _stats("nothing.txt"))
+
+
+def _one_down(tour: Tour) -> None:
+    tour.row(Kind.UNVERIFIED, "cat hello.txt", "The copy, marked with who could not be asked.", _reads_hello)
+    tour.row(Kind.UNKNOWN, "stat nothing.txt", "Not found? Nobody can know that now.", _stats("nothing.txt"))
+
+
+def _after_rot(tour: Tour) -> None:
+    def rotten_film(client: Client) -> tuple[Kind, list[str]]:
+        verdict = client.stat(FILM, verify="content")
+        states = {report.name: report.state for report in verdict.servers}
+        assert states.get(tour.first.name) is State.DAMAGED, "the damage was not found"  # type: ignore[call-overload]
+        return verdict.verdict, _states(verdict)
+
+    def film_healed(client: Client) -> tuple[Kind, list[str]]:
+        _, told = _reads_film(client)
+        wait_until(lambda: client.stat(FILM).verdict is Kind.IDENTICAL, "the damaged copy was replaced", HEAL_WAIT_S)
+        same = (tour.first.root / FILM).read_bytes() == (tour.second.root / FILM).read_bytes()
+        assert same, "the copies are not the same"
+        return Kind.IDENTICAL, told
+
+    def stale(client: Client) -> tuple[Kind, list[str]]:
+        file = client.read("hello.txt")
+        assert file.content == edited, "not the current bytes"
+        return file.verdict.verdict, [*_states(file.verdict), file.content.decode().strip()]
+
+    tour.say(
+        "The disk of server 1 flips a bit of the large file, and both disks one of the picture. Nobody notices yet."
+    )
+    with _stopped(tour, tour.first, tour.second, restart_with=("--outside-changes", "adopt")):
+        tour.first.rot(FILM, FILM_BYTES // 2)
+        for server in (tour.first, tour.second):
+            server.rot(PICTURE, 100)
+    tour.row(
+        Kind.PARTIAL, f"stat {FILM} --verify content", "All copies are read anew: the damage is found.", rotten_film
+    )
+    tour.row(Kind.IDENTICAL, f"get {FILM}", "The good copy is delivered, and replaces the damaged one.", film_healed)
+    tour.row(
+        Kind.DAMAGED,
+        f"stat {PICTURE} --verify content",
+        "No good copy is left: no bytes are served.",
+        _stats(PICTURE, verify="content"),
+    )
+    edited = BOTH["hello.txt"] + b"edited on server 2\n"
+    tour.say("Somebody edits hello.txt in the directory of server 2, where such changes are adopted.")
+    (tour.second.root / "hello.txt").write_bytes(edited)
+    tour.row(Kind.STALE, "cat hello.txt", "Server 1 holds only the ancestor: you get the current version.", stale)
+
+
+def _reads_hello(client: Client) -> tuple[Kind, list[str]]:
+    file = client.read("hello.txt")
+    assert file.content == BOTH["hello.txt"], "the bytes are not right"
+    return file.verdict.verdict, [*_states(file.verdict), file.content.decode().strip()]
+
+
+def _reads_film(client: Client) -> tuple[Kind, list[str]]:
+    begun_s, hasher, size = time.monotonic(), blake3(), 0
+    with client.stream(FILM) as stream:
+        for block in stream:
+            hasher.update(block)
+            size += len(block)
+    assert (size, hasher.digest()) == (FILM_BYTES, bytes(stream.digest)), "the bytes are not right"
+    rate = size / _MEGABYTE / (time.monotonic() - begun_s)
+    return stream.verdict.verdict, [f"{size // _MEGABYTE} MB, digest right, {rate:.0f} MB/s"]
+
+
+def _stats(path: str, *, verify: str | None = None) -> Callable[[Client], tuple[Kind, list[str]]]:
+    def ask(client: Client) -> tuple[Kind, list[str]]:
+        verdict = client.stat(path, verify=verify)
+        return verdict.verdict, _states(verdict)
+
+    return ask
+
+
+def _states(verdict: Verdict) -> list[str]:
+    return [", ".join(f"{report.name}: {report.state.value}" for report in verdict.servers)]
+
+
+@contextmanager
+def _stopped(tour: Tour, *servers: DemoServer, restart_with: tuple[str, ...] = ()) -> Iterator[None]:
+    tour.console.print(f"\n[yellow]stopping {' and '.join(server.name for server in servers)}[/yellow]")
+    for server in servers:
+        server.stop()
+    yield
+    tour.console.print(f"\n[yellow]starting {' and '.join(server.name for server in servers)} again[/yellow]")
+    for server in servers:
+        server.start(*restart_with)
+    wait_connected(tour.first, tour.second)
+
+
+def _summary(tour: Tour) -> None:
+    table = Table(title="The tour", title_justify="left")
+    table.add_column("expected")
+    table.add_column("verdict")
+    table.add_column("right")
+    for stop in tour.stops:
+        table.add_row(stop.expected.value, escape(stop.shown), "[green]yes[/green]" if stop.right else "[red]no[/red]")
+    tour.console.print()
+    tour.console.print(table)
+    if tour.went_right:
+        tour.console.print("[green]Each row came out right.[/green]")
+    else:
+        tour.console.print("[red]Not everything came out right.[/red]")
+
+
+def _stay(tour: Tour) -> None:
+    first, second = tour.first, tour.second
+    tour.console.print("\nThe servers stay up; play with them. Their directories are ordinary folders:")
+    for server in (first, second):
+        tour.console.print(f"  {server.name}: {server.url}/list/   {escape(str(server.root))}")
+    tour.console.print(
+        f"\n  accord ls --server {first.url}\n  accord stat file2.txt --server {first.url}\n"
+        f"  accord diff file2.txt --server {first.url}\n  echo new > {escape(str(first.root))}/mine.txt\n"
+        f"  accord cat mine.txt --server {second.url}\n\nCtrl-C ends the demonstration and removes its files."
+    )
+    while all(server.process and server.process.poll() is None for server in (first, second)):
+        time.sleep(1)
+    tour.console.print("[red]A server has ended.[/red]")

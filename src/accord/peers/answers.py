@@ -1,0 +1,110 @@
+"""Answers as bytes: what one server says about one path, on the wire.
+
+Pure. An answer is encoded and decoded on its own, so that both sides can keep what they have seen before: most questions are about
+files that did not change since they were last asked about.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from accord.codec import decode_clock, encode_clock
+from accord.errors import IntegrityError, PeerUnreachable
+from accord.model.names import Digest
+from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Present, Unreachable
+from accord.peers.wire import DigestBytes, Message, Natural, decode, encode
+
+MAX_ANSWER_BYTES = 1024 * 1024
+MAX_REASON_CHARS = 300
+_CACHED = 8192
+
+
+class _Present(Message, tag=0):
+    digest: DigestBytes
+    size: Natural
+    modified_ns: int
+    clock: bytes
+    executable: bool
+
+
+class _Absent(Message, tag=1):
+    obstacle: str | None
+
+
+class _Deleted(Message, tag=2):
+    clock: bytes
+
+
+class _Damaged(Message, tag=3):
+    reason: str
+    digest: DigestBytes | None
+    clock: bytes
+
+
+class _Checking(Message, tag=4):
+    hashed_bytes: Natural
+    total_bytes: Natural
+
+
+class _Unreachable(Message, tag=5):
+    reason: str
+
+
+_answers: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+    _Present | _Absent | _Deleted | _Damaged | _Checking | _Unreachable
+)
+# A store hands out the same clock objects again and again; their bytes cost several times what the lookup does.
+_clock_bytes = lru_cache(maxsize=_CACHED)(encode_clock)
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """One answer, at most `MAX_ANSWER_BYTES`; a longer one becomes `Unreachable` with a reason."""
+    raw = encode(_message(answer))
+    if len(raw) > MAX_ANSWER_BYTES:
+        return encode(
+            _Unreachable(f"its answer would be {len(raw)} bytes long; at most {MAX_ANSWER_BYTES} are allowed")
+        )
+    return raw
+
+
+def _message(answer: Answer) -> Message:
+    match answer:
+        case Present(digest, size, modified_ns, clock, executable):
+            return _Present(bytes(digest), size, modified_ns, _clock_bytes(clock), executable)
+        case Absent(obstacle):
+            return _Absent(obstacle)
+        case Deleted(clock):
+            return _Deleted(_clock_bytes(clock))
+        case Damaged(reason, digest, clock):
+            return _Damaged(reason[:MAX_REASON_CHARS], None if digest is None else bytes(digest), _clock_bytes(clock))
+        case Checking(hashed_bytes, total_bytes):
+            return _Checking(hashed_bytes, total_bytes)
+        case Unreachable(reason):
+            return _Unreachable(reason[:MAX_REASON_CHARS])
+
+
+@lru_cache(maxsize=_CACHED)
+def decode_answer(raw: bytes) -> Answer:
+    """Raises `PeerUnreachable` for bytes that are no answer, or that hold a clock this release cannot read."""
+    try:
+        match decode(_answers, raw):
+            case _Present(digest, size, modified_ns, clock, executable):
+                return Present(Digest(digest), size, modified_ns, decode_clock(clock), executable)
+            case _Absent(obstacle):
+                return Absent(None if obstacle is None else obstacle[:MAX_REASON_CHARS])
+            case _Deleted(clock):
+                return Deleted(decode_clock(clock))
+            case _Damaged(reason, digest, clock):
+                known = None if digest is None else Digest(digest)
+                return Damaged(reason[:MAX_REASON_CHARS], known, decode_clock(clock))
+            case _Checking(hashed_bytes, total_bytes):
+                return Checking(hashed_bytes, total_bytes)
+            case _Unreachable(reason):
+                return Unreachable(reason[:MAX_REASON_CHARS])
+            case other:
+                raise AssertionError(f"the decoder let through {other!r}")
+    except IntegrityError as error:
+        raise PeerUnreachable(f"sent a clock that cannot be read ({error.detail})") from error

@@ -1,0 +1,146 @@
+"""All peers of one server, behind the `Peers` port: links to ask, transfers to fetch and list.
+
+Questions asked in one turn of the event loop become one batch, which is encoded once and goes to every peer. The connections
+themselves are left to `link` and `transfers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+
+from accord.model.listing import Walked
+from accord.model.names import Digest, FilePath, Prefix, ServerName
+from accord.model.verdict import Answer
+from accord.peers.breaker import Backoff
+from accord.peers.dial import Address, dial
+from accord.peers.handshake import Identity
+from accord.peers.link import GRACE_S, Link, Pace
+from accord.peers.port import PeerStatus
+from accord.peers.questions import Batch
+from accord.peers.transfers import Transfers
+from accord.peers.wire import MAX_PATHS_PER_FRAME
+
+HASH_SHARE = 0.5
+"""The part of `peer_timeout` that a peer may spend on hashing a changed file before it answers that it is checking."""
+
+
+class PeerLinks:
+    """The other servers of the cluster over the network. Implements `accord.peers.port.Peers`.
+
+    `peers` has the URL of each (http or https); raises `ConfigError` for one that is none. `start` before anything else, in the event
+    loop it is to live in; `close` when done: questions still open are then `Unreachable`. `chance` is the jitter, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        me: ServerName,
+        cluster: str,
+        key: bytes,
+        peers: Mapping[ServerName, str],
+        *,
+        peer_timeout_s: float,
+        ssl_context: ssl.SSLContext | None = None,
+        ping_every_s: float = 1.0,
+        silent_limit_s: float = 10.0,
+        backoff: Backoff | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._me = Identity(cluster, me, key)
+        self._pace = Pace(peer_timeout_s, ping_every_s, silent_limit_s, backoff or Backoff())
+        self._chance = chance
+        self._addresses = {name: Address.parse(url, ssl_context) for name, url in peers.items()}
+        self._names = tuple(self._addresses)
+        self._links: tuple[Link, ...] = ()
+        self._transfers: dict[ServerName, Transfers] = {}
+        self._gathering: dict[tuple[float, bool], Batch] = {}
+        self._next_id = 1
+
+    @property
+    def names(self) -> Sequence[ServerName]:
+        return self._names
+
+    async def start(self) -> None:
+        """Begins to connect; waits for nobody."""
+        self._loop = asyncio.get_running_loop()
+        self._links = tuple(
+            Link(name, address, self._me, self._pace, self._chance) for name, address in self._addresses.items()
+        )
+        self._transfers = {
+            link.name: Transfers(
+                link.name,
+                partial(dial, link.address, self._me, link.name, timeout_s=self._pace.peer_timeout_s),
+                link.obstacle,
+                patience_s=self._pace.peer_timeout_s,
+            )
+            for link in self._links
+        }
+        for link in self._links:
+            link.start()
+
+    async def close(self) -> None:
+        self._flush()
+        for transfers in self._transfers.values():
+            await transfers.close()
+        for link in self._links:
+            await link.close()
+
+    def ask(
+        self, path: FilePath, *, reread: bool = False, wait_s: float | None = None
+    ) -> asyncio.Future[Mapping[ServerName, Answer]]:
+        answered: asyncio.Future[Mapping[ServerName, Answer]] = self._loop.create_future()
+        if not self._links:
+            answered.set_result({})
+            return answered
+        kind = (self._pace.peer_timeout_s * HASH_SHARE if wait_s is None else wait_s, reread)
+        batch = self._gathering.get(kind)
+        if batch is None:
+            if not self._gathering:
+                self._loop.call_soon(self._flush)
+            batch = self._gathering[kind] = Batch(self._time_limit_s(wait_s), *kind)
+        batch.add(path, answered, len(self._links))
+        if len(batch.questions) == MAX_PATHS_PER_FRAME:
+            del self._gathering[kind]
+            self._send(batch)
+        return answered
+
+    def fetch(
+        self, server: ServerName, path: FilePath, digest: Digest, *, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[bytes]:
+        if start < 0 or (stop is not None and stop < start):
+            raise ValueError(f"no range: [{start}, {stop})")
+        return self._transfers[server].fetch(path, digest, start, stop)
+
+    def list(self, server: ServerName, prefix: Prefix, after: FilePath | None) -> AsyncIterator[Sequence[Walked]]:
+        return self._transfers[server].list(prefix, after)
+
+    def statuses(self) -> Sequence[PeerStatus]:
+        return [link.status() for link in self._links]
+
+    def _time_limit_s(self, wait_s: float | None) -> float:
+        return self._pace.peer_timeout_s + (wait_s or 0.0)
+
+    def _flush(self) -> None:
+        gathered, self._gathering = self._gathering, {}
+        for batch in gathered.values():
+            self._send(batch)
+
+    def _send(self, batch: Batch) -> None:
+        batch.first = self._next_id
+        self._next_id += len(batch.questions)
+        batch.sent_at_s = self._loop.time()
+        frame = batch.frame()
+        for link in self._links:
+            link.ask(batch, frame)
+        if not batch.complete:
+            batch.timer = self._loop.call_later(batch.time_limit_s, self._look_once_more, batch)
+
+    def _look_once_more(self, batch: Batch) -> None:
+        batch.timer = self._loop.call_later(GRACE_S, self._expire, batch)
+
+    def _expire(self, batch: Batch) -> None:
+        for link in self._links:
+            link.expire(batch)

@@ -1,0 +1,86 @@
+"""What arrives for one transfer and was not taken yet: bounded, with a time limit for each wait.
+
+A transfer holds at most `MAX_BUFFERED_BYTES` and what one read of the socket brings; beyond that the connection is not read, so that
+the peer stops sending. What the items mean is left to `transfers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from accord.errors import PeerFailed, PeerUnreachable
+from accord.peers.stream import Stream
+
+MAX_BUFFERED_BYTES = 2 * 1024 * 1024
+RESUME_BYTES = MAX_BUFFERED_BYTES // 2
+JOINED_BYTES = 1024 * 1024
+"""What has arrived is handed on in blocks of up to this size: what follows (hashing in a thread) costs something for each."""
+
+
+class Inbox:
+    """What arrives for one transfer and was not taken yet."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._items: deque[tuple[bool, bytes]] = deque()
+        self._buffered_bytes = 0
+        self._error: PeerFailed | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        stream.receiver = self
+
+    def message(self, payload: bytes) -> None:
+        self._put(False, payload)
+
+    def data(self, piece: bytes) -> None:
+        self._put(True, piece)
+
+    def lost(self, error: PeerFailed) -> None:
+        self._error = error
+        self._wake()
+
+    def _put(self, is_data: bool, payload: bytes) -> None:
+        self._items.append((is_data, payload))
+        self._buffered_bytes += len(payload)
+        if self._buffered_bytes > MAX_BUFFERED_BYTES:
+            self._stream.hold(reading=False)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next(self, patience_s: float) -> tuple[bool, bytes]:
+        """(is it data, payload or piece). Raises the reason of a lost connection once all that came before it was taken."""
+        if not self._items:
+            await self._arrival(patience_s)
+        is_data, payload = self._items.popleft()
+        self._buffered_bytes -= len(payload)
+        if is_data and self._items:
+            payload = self._joined(payload)
+        if self._buffered_bytes < RESUME_BYTES:
+            self._stream.hold(reading=True)
+        return is_data, payload
+
+    def _joined(self, first: bytes) -> bytes:
+        pieces, size = [first], len(first)
+        while self._items and self._items[0][0] and size + len(self._items[0][1]) <= JOINED_BYTES:
+            piece = self._items.popleft()[1]
+            size += len(piece)
+            pieces.append(piece)
+        self._buffered_bytes -= size - len(first)
+        return b"".join(pieces) if len(pieces) > 1 else first
+
+    async def _arrival(self, patience_s: float) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._waiter
+        except TimeoutError:
+            raise PeerUnreachable(f"sent nothing for {patience_s:g} s") from None
+        finally:
+            self._waiter = None
+        if not self._items and self._error is not None:
+            raise self._error

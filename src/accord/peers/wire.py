@@ -1,0 +1,172 @@
+"""The messages that servers send each other: MessagePack arrays whose first element is a tag.
+
+Everything here is pure. Whatever a peer may send that is no such message is one error, `PeerUnreachable`, with a reason. How messages
+are cut out of a stream is left to `framing`; who may say what, and when, to `handshake`, `link`, `transfers` and
+`server.peer_endpoint`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from accord.errors import PeerUnreachable
+from accord.model.names import DIGEST_BYTES
+
+PROTOCOL_VERSION = 1
+STREAM_PATH = "/peer/stream"
+UPGRADE_TOKEN = "accord-peer"
+
+MAX_PATHS_PER_FRAME = 1024
+NONCE_BYTES = 32
+MAC_BYTES = 32
+
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+DigestBytes = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+_Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+_Mac = Annotated[bytes, msgspec.Meta(min_length=MAC_BYTES, max_length=MAC_BYTES)]
+
+
+class Message(msgspec.Struct, array_like=True, gc=False):
+    """Base of all messages. Elements that a later protocol appends are passed over."""
+
+
+class Hello(Message, tag="hello"):
+    """The caller's first word: who it is, and whom it means to call."""
+
+    version: int
+    cluster: str
+    name: str
+    expected: str
+    nonce: _Nonce
+
+
+class Challenge(Message, tag="challenge"):
+    """The callee's answer to a hello it has no objection to."""
+
+    version: int
+    nonce: _Nonce
+
+
+class Proof(Message, tag="proof"):
+    """The caller knows the key."""
+
+    mac: _Mac
+
+
+class Welcome(Message, tag="welcome"):
+    """The callee knows the key too; from here on, requests are answered."""
+
+    mac: _Mac
+
+
+class Refused(Message, tag="refused"):
+    """The callee will not talk: a class of reason (`handshake.Reason`). `name` is filled in only for somebody who proved the key."""
+
+    reason: str
+    version: int
+    name: str = ""
+
+
+class Check(Message, tag="check"):
+    """What do you hold at these paths? They are numbered from `first` on. Hashing may take up to `wait_ms`."""
+
+    first: Natural
+    paths: Annotated[list[str], msgspec.Meta(max_length=MAX_PATHS_PER_FRAME)]
+    wait_ms: Natural
+    reread: bool
+
+
+class Answers(Message, tag="answers"):
+    """Answers to any of the numbered questions, in any order."""
+
+    ids: list[int]
+    answers: list[bytes]
+
+
+class Ping(Message, tag="ping"):
+    id: int
+
+
+class Pong(Message, tag="pong"):
+    id: int
+
+
+class Fetch(Message, tag="fetch"):
+    """Send the bytes [start, stop) of that version: data frames, then `End` or `Failed`. `Working` more often than `patience_ms`."""
+
+    path: str
+    digest: DigestBytes
+    start: Natural
+    stop: Natural | None
+    patience_ms: Natural
+
+
+class List(Message, tag="list"):
+    """Send the paths below `prefix` after `after`: pages, then `End` or `Failed`."""
+
+    prefix: str
+    after: str | None
+    patience_ms: Natural
+
+
+class Page(Message, tag="page"):
+    paths: list[str]
+    answers: list[bytes]
+
+
+class Working(Message, tag="working"):
+    """Nothing to send yet, but alive."""
+
+
+class End(Message, tag="end"):
+    """Everything asked for was sent, and was right as far as the sender can tell."""
+
+
+class Failure(Enum):
+    """Why a transfer ended before its end."""
+
+    GONE = "gone"
+    """The version asked for is not held (any more)."""
+    CHANGED = "changed"
+    """The file was rewritten while it was read."""
+    DAMAGED = "damaged"
+    """The copy turned out not to match its digest."""
+    CHECKING = "checking"
+    """The copy changed and is still being hashed."""
+    STORE = "store"
+    """The disk failed; the detail says how."""
+
+
+class Failed(Message, tag="failed"):
+    """The transfer ends here: a class of failure (`Failure`) and a sentence."""
+
+    failure: str
+    detail: str
+
+
+Greeting = Hello | Challenge | Proof | Welcome | Refused
+Request = Check | Ping | Fetch | List
+Reply = Answers | Pong | Page | Working | End | Failed
+
+greetings: msgspec.msgpack.Decoder[Greeting] = msgspec.msgpack.Decoder(Greeting)
+requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+_encode = msgspec.msgpack.Encoder().encode
+_M = TypeVar("_M")
+
+
+def encode(message: Message) -> bytes:
+    """The payload, without its frame."""
+    return _encode(message)
+
+
+def decode(decoder: msgspec.msgpack.Decoder[_M], payload: bytes) -> _M:
+    """Raises `PeerUnreachable` for anything but a message that `decoder` is for."""
+    try:
+        return decoder.decode(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise PeerUnreachable(f"sent something that is not the peer protocol ({error})") from error

@@ -1,0 +1,183 @@
+"""The ASGI application: every route that is no file's body, and the one place where errors of these routes become answers.
+
+Reading files takes the thin path (`server.protocol`, `server.files`) and does not come by here. Nothing is decided in a route: each
+parses, asks, and renders.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from accord.errors import AccordError, NotAllowed, UsageError
+from accord.model.names import FilePath, Prefix
+from accord.peers.port import PeerState
+from accord.server import listing, metrics, pages
+from accord.server.media import Form, negotiate
+from accord.server.paths import DEFAULT_LIMIT_ENTRIES, LIST, list_prefix, list_query, split_target
+from accord.server.problems import NoSuchPage, render, type_page
+from accord.server.rendering import JSON
+from accord.server.services import Services
+
+_log = structlog.get_logger("accord.http")
+_FILE_METHODS = "GET, HEAD"
+_ANY_METHOD = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"]
+_COMMON = {"cache-control": "no-store", "vary": "Accept", "x-content-type-options": "nosniff"}
+
+
+def make_app(services: Services) -> Starlette:
+    """The application of one server."""
+    routes = _Routes(services)
+    app = Starlette(
+        routes=[
+            Route("/", routes.home),
+            Route("/list", routes.list),
+            Route("/list/{prefix:path}", routes.list),
+            Route("/files/{path:path}", routes.files, methods=_ANY_METHOD),
+            Route("/health", routes.health),
+            Route("/ready", routes.ready),
+            Route("/metrics", routes.metrics),
+            Route("/problems/{type}", routes.problem),
+        ],
+        exception_handlers={AccordError: _on_accord_error, HTTPException: _on_http_exception, Exception: _on_surprise},
+    )
+    # A redirect would be built from the Host header, which the client chose.
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Routes:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def list(self, request: Request) -> Response:
+        raw_path, _ = split_target(request.scope.get("raw_path") or request.url.path.encode())
+        if not (raw_path + b"/").startswith(LIST):
+            raise NoSuchPage("There is no such page.")
+        prefix = list_prefix(raw_path[len(LIST) :])
+        query = list_query(request.scope["query_string"])
+        form = _form(request, listing.FORMS)
+        if request.method == "HEAD":
+            # The length would be known only after the whole walk, which nobody reads.
+            return Response(headers={**_COMMON, "content-type": form.value})
+        merge = listing.Merge(self._streams(prefix, query.after), prefix, show_deleted=query.show_deleted)
+        if form is Form.NDJSON:
+            lines = listing.as_lines(merge, query.limit)
+            return StreamingResponse(lines, media_type=form.value, headers=_COMMON)
+        limit = query.limit or DEFAULT_LIMIT_ENTRIES
+        if form is Form.HTML:
+            return _page(await listing.as_page(merge, prefix, limit))
+        return _json(await listing.as_json(merge, prefix, limit))
+
+    def _streams(self, prefix: Prefix, after: FilePath | None) -> dict[Any, listing.Pages]:
+        store, peers = self._services.store, self._services.peers
+        return {
+            self._services.name: listing.in_threads(store.walk(prefix, after)),
+            **{peer: peers.list(peer, prefix, after) for peer in peers.names},
+        }
+
+    async def files(self, request: Request) -> Response:
+        """What comes by here of `/files/`: every method but those that the thin path takes."""
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={**_COMMON, "allow": _FILE_METHODS})
+        if request.method in ("GET", "HEAD"):
+            raise NoSuchPage("Files are not served here.")
+        detail = f"Files can be read here ({_FILE_METHODS}); {request.method} is not possible."
+        return _problem(request, NotAllowed(detail), {"allow": _FILE_METHODS})
+
+    async def health(self, _request: Request) -> Response:
+        """Alive: it answers. Whether it can serve is `/ready`."""
+        told = {"status": "ok", "server": self._services.name, "cluster": self._services.cluster}
+        return _json(JSON.encode(told))
+
+    async def ready(self, _request: Request) -> Response:
+        """Ready while the store takes things in. Peers that are down are shown, and do not make this server unready: it
+        still answers for its own copies, and marks what it could not ask."""
+        degraded = self._services.store.degraded()
+        told = {
+            "ready": degraded is None,
+            "server": self._services.name,
+            "cluster": self._services.cluster,
+            "degraded": degraded,
+            "indexing": msgspec.to_builtins(self._services.store.indexing()),
+            "peers": [
+                {"name": one.name, "url": one.url, "state": one.state.value, "reason": one.reason}
+                for one in self._services.peers.statuses()
+            ],
+        }
+        return _json(JSON.encode(told), 200 if degraded is None else 503)
+
+    async def metrics(self, _request: Request) -> Response:
+        text = self._services.metrics.rendered()
+        return Response(text, headers={**_COMMON, "content-type": metrics.CONTENT_TYPE})
+
+    async def problem(self, request: Request) -> Response:
+        return _page(type_page(request.path_params["type"]))
+
+    async def home(self, _request: Request) -> Response:
+        statuses = self._services.peers.statuses()
+        rows = [(pages.text(self._services.name), pages.badge("current"), "this server")]
+        rows += [
+            (
+                pages.text(one.name),
+                pages.badge("current" if one.state is PeerState.UP else "unreachable"),
+                pages.text(one.reason or one.state.value),
+            )
+            for one in statuses
+        ]
+        body = (
+            pages.paragraph(
+                f"This is {self._services.name}, a server of the cluster “{self._services.cluster}”. It keeps the same files as "
+                "the other servers. Ask it for a file: it compares all copies while it answers, and tells where they differ."
+            )
+            + f"<p>{pages.link('/list/', 'Look at the files')}</p>"
+            + pages.table(("Server", "State", "Remark"), rows, caption="Servers of the cluster")
+        )
+        return _page(pages.document("A file service that never hides a disagreement", body))
+
+
+def _form(request: Request, offers: tuple[Form, ...]) -> Form:
+    accept = ", ".join(request.headers.getlist("accept"))
+    return negotiate(accept.encode("latin-1") if accept else None, offers)
+
+
+def _json(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, headers={**_COMMON, "content-type": Form.JSON.value})
+
+
+def _page(body: bytes) -> Response:
+    special = {name.decode(): value.decode() for name, value in pages.HTML_FIELDS}
+    return Response(body, headers={**_COMMON, **special})
+
+
+def _problem(request: Request, error: AccordError, fields: dict[str, str] | None = None) -> Response:
+    problem = render(error, form=_form(request, (Form.JSON, Form.HTML)))
+    told = {name.decode(): value.decode() for name, value in problem.fields}
+    return Response(problem.body, problem.status, headers={**told, **(fields or {})})
+
+
+async def _on_accord_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AccordError)
+    return _problem(request, error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return _problem(request, NoSuchPage("There is no such page on this server."))
+    if error.status_code == 405:
+        allow = (error.headers or {}).get("Allow", "GET, HEAD")
+        return _problem(request, NotAllowed(f"{request.method} is not possible here."), {"allow": allow})
+    return _problem(request, UsageError("The request makes no sense."))
+
+
+async def _on_surprise(request: Request, error: Exception) -> Response:
+    _log.error("a request failed", path=request.url.path, exc_info=error)
+    return _problem(request, AccordError("The server made a mistake. Its log says more."))

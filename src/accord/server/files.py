@@ -1,0 +1,264 @@
+"""GET and HEAD of /files/{path}: parse, read, and send what the verdict says, on the thin path of `server.protocol`.
+
+Everything it decides with is elsewhere: the verdict in `model`, conditions, ranges and rendering in their own modules, the bytes in
+`engine`. Here is the order of things, and that nothing unproven leaves.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import cast
+
+from accord.engine.read import Reader, Reading, find_version
+from accord.engine.repr_digest import Sha256
+from accord.engine.transfer import CopyFailed
+from accord.errors import (
+    AccordError,
+    ChangedWhileReading,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    StillChecking,
+)
+from accord.model.verdict import Checking, HeldVersion, Kind, State
+from accord.server.conditional import Decision, Outcome, evaluate
+from accord.server.media import Form, content_type, negotiate
+from accord.server.metrics import Metrics
+from accord.server.multipart import BOUNDARY_BYTES
+from accord.server.paths import FileTarget, read_target
+from accord.server.problems import problem_of, render, rivals_refused
+from accord.server.protocol import Exchange
+from accord.server.ranges import Selection, Span, byteranges, content_range, select
+from accord.server.rendering import etag, file_head, last_modified_s, render_head, server_bodies, verdict_fields
+from accord.server.rivals import FORMS, as_json, as_multipart, as_page, parts, rivals_head
+
+ATTEMPTS_ON_CHANGE = 4
+"""How often a read starts anew when its file turns out changed or damaged under it, before it says so."""
+CHECKING_RETRY_S = 2
+
+_ERROR_FORMS = (Form.JSON, Form.HTML)
+
+
+class FileRoute:
+    """Answers exchanges for one server. `now_s` tells the time in seconds since the epoch."""
+
+    def __init__(self, reader: Reader, metrics: Metrics, *, now_s: Callable[[], float] = time.time) -> None:
+        self._reader = reader
+        self._metrics = metrics
+        self._now_s = now_s
+        self._sha256 = Sha256()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer, come what may. Raises `ConnectionResetError` when the client has gone."""
+        try:
+            target = read_target(exchange.target)
+            await self._answer(exchange, target)
+        except AccordError as error:
+            if exchange.started:
+                self._metrics.broken_off()
+                exchange.abort()
+            else:
+                self._refuse(exchange, error)
+
+    async def _answer(self, exchange: Exchange, target: FileTarget) -> None:
+        for _ in range(ATTEMPTS_ON_CHANGE):
+            reading = await self._reader.read(target.path, target.query.verify)
+            try:
+                await _Answer(self, exchange, target, reading).send()
+                return
+            except CopyFailed as failure:
+                await self._reader.copy_failed(failure)
+                if exchange.started:
+                    raise
+            finally:
+                reading.close()
+        raise ChangedWhileReading("The file is being changed faster than it can be read.", path=target.path)
+
+    def _refuse(self, exchange: Exchange, error: AccordError) -> None:
+        form = negotiate(exchange.header(b"accept"), _ERROR_FORMS)
+        problem = render(error, form=form, fields=error.fields)
+        exchange.respond(render_head(problem.status, problem.fields, now_s=self.now_s()), problem.body)
+
+    def now_s(self) -> int:
+        return int(self._now_s())
+
+
+class _Answer:
+    """One answer to one reading."""
+
+    __slots__ = ("_exchange", "_now_s", "_query", "_reading", "_route")
+
+    def __init__(self, route: FileRoute, exchange: Exchange, target: FileTarget, reading: Reading) -> None:
+        self._route = route
+        self._exchange = exchange
+        self._query = target.query
+        self._reading = reading
+        self._now_s = route.now_s()
+
+    async def send(self) -> None:
+        reading = self._reading
+        verdict = reading.verdict
+        self._route._metrics.read(verdict.kind)
+        if isinstance(reading.local, Checking):
+            raise self._still_checking(reading.local)
+        if self._query.version is not None:
+            await self._send_version(find_version(reading, self._query.version))
+            return
+        problem = problem_of(verdict)
+        if problem is not None:
+            problem.fields = verdict_fields(verdict)
+            raise problem
+        if verdict.kind is not Kind.DIVERGED:
+            await self._send_version(verdict.versions[0])
+        elif self._query.fail_on_rivals:
+            raise rivals_refused(verdict)
+        else:
+            await self._send_rivals()
+
+    def _still_checking(self, local: Checking) -> StillChecking:
+        return StillChecking(
+            f"This server's copy is being hashed ({local.hashed_bytes} of {local.total_bytes} bytes).",
+            path=self._reading.verdict.path,
+            extra={
+                "servers": server_bodies(self._reading.verdict.servers),
+                "hashed_bytes": local.hashed_bytes,
+                "total_bytes": local.total_bytes,
+            },
+            retry_after_s=CHECKING_RETRY_S,
+        )
+
+    # --- one version ---
+
+    async def _send_version(self, held: HeldVersion) -> None:
+        exchange, version, verdict = self._exchange, held.version, self._reading.verdict
+        decision = self._conditions(held)
+        if decision.outcome is Outcome.NOT_MODIFIED:
+            exchange.respond(file_head(304, verdict, version, now_s=self._now_s, length=None))
+            return
+        if decision.outcome is Outcome.PRECONDITION_FAILED:
+            raise PreconditionFailed("The file is not the version that the request is about.", path=verdict.path)
+        selected = select(decision.range, version.size)
+        if selected is Selection.NOT_SATISFIABLE:
+            refusal = RangeNotSatisfiable(f"The file has {version.size} bytes.", path=verdict.path)
+            refusal.fields = ((b"content-range", content_range(None, version.size)),)
+            raise refusal
+        if isinstance(selected, Selection):
+            await self._send_whole(held)
+        elif len(selected) == 1:
+            await self._send_span(held, selected[0])
+        else:
+            await self._send_spans(held, selected)
+
+    def _conditions(self, held: HeldVersion) -> Decision:
+        digest = held.version.digest
+        assert digest is not None
+        return evaluate(
+            self._exchange.headers,
+            method=b"GET" if self._exchange.wants_body else b"HEAD",
+            etag=etag(digest),
+            modified_s=last_modified_s(held.version, self._now_s),
+            now_s=self._now_s,
+        )
+
+    async def _send_whole(self, held: HeldVersion) -> None:
+        exchange, size = self._exchange, held.version.size
+        extra = await self._repr_digest(held)
+        if not exchange.wants_body:
+            exchange.respond(self._head(200, held, size, extra=extra))
+            return
+        body = self._route._reader.body(self._reading, held)
+        content = body.whole_now()
+        if content is not None:
+            exchange.respond(self._head(200, held, size, extra=extra), content)
+            self._route._metrics.sent(size)
+            return
+        await self._stream(self._head(200, held, size, extra=extra), [body.blocks()])
+
+    async def _send_span(self, held: HeldVersion, span: Span) -> None:
+        extra = b"Content-Range: %b\r\n" % content_range(span, held.version.size)
+        head = self._head(206, held, span.stop - span.start, extra=extra)
+        body = self._route._reader.body(self._reading, held)
+        await self._stream(head, [body.part(span.start, span.stop)])
+
+    async def _send_spans(self, held: HeldVersion, spans: Sequence[Span]) -> None:
+        media_type = content_type(self._reading.verdict.path.name).encode()
+        framing = byteranges(spans, held.version.size, media_type, secrets.token_hex(BOUNDARY_BYTES))
+        head = self._head(206, held, framing.total_bytes, media_type=framing.content_type)
+        body = self._route._reader.body(self._reading, held)
+        pieces: list[AsyncIterator[bytes]] = []
+        for part_head, span in zip(framing.heads, spans, strict=True):
+            pieces += [_just(part_head), body.part(span.start, span.stop)]
+        await self._stream(head, [*pieces, _just(framing.closing)])
+
+    def _head(
+        self, status: int, held: HeldVersion, length: int, *, media_type: bytes | None = None, extra: bytes = b""
+    ) -> bytes:
+        verdict, version = self._reading.verdict, held.version
+        return file_head(status, verdict, version, now_s=self._now_s, length=length, media_type=media_type, extra=extra)
+
+    async def _repr_digest(self, held: HeldVersion) -> bytes:
+        """The Repr-Digest line (RFC 9530), where it was asked for or is known already."""
+        wanted = self._exchange.header(b"want-repr-digest")
+        digest = held.version.digest
+        assert digest is not None
+        field = self._route._sha256.known(digest)
+        if field is None and wanted is not None and self._route._sha256.is_wanted(wanted):
+            field = await self._route._sha256.of(self._route._reader.body(self._reading, held))
+        return b"" if field is None else b"Repr-Digest: %b\r\n" % field
+
+    # --- rivals ---
+
+    async def _send_rivals(self) -> None:
+        exchange, verdict = self._exchange, self._reading.verdict
+        form = negotiate(exchange.header(b"accept"), FORMS)
+        if form is Form.MULTIPART:
+            await self._send_rival_bodies()
+            return
+        body = as_page(verdict) if form is Form.HTML else as_json(verdict)
+        exchange.respond(rivals_head(verdict, form, now_s=self._now_s, length=len(body)), body)
+
+    async def _send_rival_bodies(self) -> None:
+        verdict = self._reading.verdict
+        framing = as_multipart(verdict, secrets.token_hex(BOUNDARY_BYTES))
+        head = rivals_head(
+            verdict,
+            Form.MULTIPART,
+            now_s=self._now_s,
+            length=framing.total_bytes,
+            media_type=framing.content_type,
+        )
+        if not self._exchange.wants_body:
+            self._exchange.respond(head)
+            return
+        pieces: list[AsyncIterator[bytes]] = []
+        for part_head, rival in zip(framing.heads, parts(verdict), strict=True):
+            pieces.append(_just(part_head))
+            if rival.state is State.RIVAL:
+                pieces.append(self._route._reader.body(self._reading, rival.held).blocks())
+        await self._stream(head, [*pieces, _just(framing.closing)])
+
+    # --- bytes ---
+
+    async def _stream(self, head: bytes, pieces: Sequence[AsyncIterator[bytes]]) -> None:
+        """Send `head` and the pieces. The head waits for the first block, so that what fails before it is a clean refusal."""
+        exchange = self._exchange
+        if not exchange.wants_body:
+            exchange.respond(head)
+            return
+        for piece in pieces:
+            # Every piece is an async generator; it is closed here and now when the client goes away.
+            async with aclosing(cast("AsyncGenerator[bytes]", piece)) as blocks:
+                async for block in blocks:
+                    if not exchange.started:
+                        exchange.begin(head)
+                    await exchange.write(block)
+                    self._route._metrics.sent(len(block))
+        if not exchange.started:
+            exchange.begin(head)
+        exchange.finish()
+
+
+async def _just(text: bytes) -> AsyncIterator[bytes]:
+    yield text

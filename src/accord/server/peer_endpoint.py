@@ -1,0 +1,303 @@
+"""Where other servers are answered: the callee's side of the handshake, and then whatever they ask.
+
+`server.protocol` hands a connection over once its HTTP header asked for the upgrade. Until the caller has proven to know the cluster
+key it may send a few small frames within `GREETING_LIMIT_S`, and learns nothing but a class of reason. What is answered is left to
+`peer_checks` and `peer_transfers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Collection, Coroutine
+from enum import Enum
+from typing import cast
+
+import structlog
+
+from accord.errors import PeerFailed, PeerUnreachable
+from accord.model.names import ServerName
+from accord.peers import handshake
+from accord.peers.framing import MAX_FRAME_BYTES, MAX_GREETING_BYTES, Deframer, framed
+from accord.peers.handshake import Identity, Reason, Role
+from accord.peers.wire import (
+    NONCE_BYTES,
+    UPGRADE_TOKEN,
+    Challenge,
+    Check,
+    Fetch,
+    Hello,
+    List,
+    Message,
+    Ping,
+    Pong,
+    Proof,
+    Welcome,
+    decode,
+    encode,
+    greetings,
+    requests,
+)
+from accord.server.peer_checks import Checks
+from accord.server.peer_transfers import send_transfer
+from accord.store.port import Store
+
+MAX_CONNECTIONS = 256
+MAX_UNPROVEN = 64
+"""So many connections may be in the middle of the handshake."""
+GREETING_LIMIT_S = 5.0
+IDLE_LIMIT_S = 60.0
+STALL_LIMIT_S = 600.0
+"""So long an asker may take nothing of a transfer: its own client may be slow."""
+WRITE_BUFFER_BYTES = 2 * 1024 * 1024
+
+_SWITCH = f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {UPGRADE_TOKEN}\r\n\r\n".encode()
+
+_log = structlog.get_logger("accord.peers")
+
+
+class PeerService:
+    """The answering side of one server. `known` are the other servers' names. `accept` makes the protocol for one connection;
+    `close` ends all of them. `hash_wait_s` is the longest that anybody may make it wait for a digest."""
+
+    def __init__(
+        self,
+        me: ServerName,
+        cluster: str,
+        key: bytes,
+        known: Collection[ServerName],
+        store: Store,
+        *,
+        hash_wait_s: float = 10.0,
+        greeting_limit_s: float = GREETING_LIMIT_S,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.me = Identity(cluster, me, key)
+        self.known = frozenset(known)
+        self.store = store
+        self.hash_wait_s = hash_wait_s
+        self.greeting_limit_s = greeting_limit_s
+        self.random_bytes = random_bytes
+        self.unproven: set[PeerEndpoint] = set()
+        self.proven: set[PeerEndpoint] = set()
+
+    def accept(self) -> PeerEndpoint:
+        return PeerEndpoint(self)
+
+    @property
+    def is_busy(self) -> bool:
+        return len(self.unproven) > MAX_UNPROVEN or len(self.unproven) + len(self.proven) > MAX_CONNECTIONS
+
+    async def close(self) -> None:
+        endpoints = [*self.unproven, *self.proven]
+        for endpoint in endpoints:
+            endpoint.abort()
+        for endpoint in endpoints:
+            await endpoint.ended.wait()
+
+
+class _Phase(Enum):
+    HELLO = "hello"
+    """Nothing was said yet."""
+    PROOF = "proof"
+    """The caller was challenged."""
+    READY = "ready"
+    """Both have proven themselves; requests are answered."""
+    ENDED = "ended"
+    """Nothing is listened to any more."""
+
+
+class PeerEndpoint(asyncio.Protocol):
+    """One connection of another server. `connection_made` answers the upgrade."""
+
+    def __init__(self, service: PeerService) -> None:
+        self._service = service
+        self._loop = asyncio.get_running_loop()
+        self._phase = _Phase.HELLO
+        self._deframer = Deframer(MAX_GREETING_BYTES)
+        self._hello: Hello | None = None
+        self._said = (b"", b"")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._transferring = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._heard = False
+        self._checks = Checks(service.store, self.send, self._spawn, max_wait_s=service.hash_wait_s)
+        self.ended = asyncio.Event()
+
+    # --- the connection ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self._service.unproven.add(self)
+        self._timer = self._loop.call_later(self._service.greeting_limit_s, self._greeting_overdue)
+        self._transport.write(_SWITCH)
+        if self._service.is_busy:
+            self._refuse(Reason.BUSY)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._phase = _Phase.ENDED
+        self._timer.cancel()
+        self._writable.set()
+        for task in self._tasks:
+            task.cancel()
+        self._service.unproven.discard(self)
+        self._service.proven.discard(self)
+        self.ended.set()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        try:
+            for is_data, payload in self._deframer.feed(data):
+                if is_data:
+                    raise PeerUnreachable("sent content that nobody asked for")
+                self._take(payload)
+                if self._phase is _Phase.ENDED:
+                    return
+        except PeerFailed as error:
+            self._broken(error)
+
+    def pause_writing(self) -> None:
+        # Whoever does not take answers gets no more questions read. A lost connection shows when it is written to.
+        self._writable.clear()
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+        self._transport.resume_reading()
+
+    def abort(self) -> None:
+        self._phase = _Phase.ENDED
+        self._transport.abort()
+
+    # --- the handshake ---
+
+    def _take(self, payload: bytes) -> None:
+        match self._phase:
+            case _Phase.READY:
+                self._answer(payload)
+            case _Phase.HELLO:
+                self._challenge(decode(greetings, payload), payload)
+            case _Phase.PROOF:
+                self._welcome(decode(greetings, payload))
+            case _Phase.ENDED:
+                pass
+
+    def _challenge(self, hello: object, payload: bytes) -> None:
+        if not isinstance(hello, Hello):
+            raise PeerUnreachable("did not begin with a hello")
+        reason = handshake.objection(self._service.me, hello)
+        if reason is not None:
+            self._refuse(reason)
+            return
+        challenge = Challenge(self._service.me.version, self._service.random_bytes(NONCE_BYTES))
+        self._hello = hello
+        self._said = (payload, encode(challenge))
+        self._phase = _Phase.PROOF
+        self.send(challenge)
+
+    def _welcome(self, proof: object) -> None:
+        assert self._hello is not None
+        if not isinstance(proof, Proof):
+            raise PeerUnreachable("did not answer the challenge")
+        service = self._service
+        if not handshake.proves(proof.mac, service.me.key, Role.CALLER, *self._said):
+            self._refuse(Reason.KEY)
+            return
+        reason = handshake.late_objection(service.me, service.known, self._hello)
+        if reason is not None:
+            self._refuse(reason)
+            return
+        service.unproven.discard(self)
+        service.proven.add(self)
+        self._deframer.limit_bytes = MAX_FRAME_BYTES
+        self._phase = _Phase.READY
+        self._timer.cancel()
+        self._timer = self._loop.call_later(IDLE_LIMIT_S, self._look_for_life)
+        self.send(Welcome(handshake.proof(service.me.key, Role.CALLEE, *self._said)))
+
+    def _refuse(self, reason: Reason) -> None:
+        _log.warning("peer connection refused", reason=reason.value, address=self._transport.get_extra_info("peername"))
+        self.send(handshake.refusal(self._service.me, reason))
+        self._phase = _Phase.ENDED
+        self._transport.close()
+
+    def _broken(self, error: PeerFailed) -> None:
+        if self._phase is not _Phase.READY:
+            self._refuse(Reason.GREETING)
+            return
+        _log.warning("peer connection broken off", peer=cast(Hello, self._hello).name, reason=error.detail)
+        self.abort()
+
+    def _greeting_overdue(self) -> None:
+        if self._phase is _Phase.ENDED:
+            self._transport.abort()
+        else:
+            self._refuse(Reason.GREETING)
+            self._timer = self._loop.call_later(self._service.greeting_limit_s, self._transport.abort)
+
+    def _look_for_life(self) -> None:
+        if not self._heard and not self._transferring:
+            self.abort()
+            return
+        self._heard = False
+        self._timer = self._loop.call_later(IDLE_LIMIT_S, self._look_for_life)
+
+    # --- requests ---
+
+    def _answer(self, payload: bytes) -> None:
+        match decode(requests, payload):
+            case Check() as check:
+                self._checks.take(check)
+            case Ping(id):
+                self.send(Pong(id))
+            case (Fetch() | List()) as request:
+                if self._transferring:
+                    raise PeerUnreachable("asked for a second transfer during the first")
+                self._transferring = True
+                self._spawn(self._transfer(request))
+
+    async def _transfer(self, request: Fetch | List) -> None:
+        try:
+            await send_transfer(self, self._service.store, request, hash_wait_s=self._service.hash_wait_s)
+        except PeerFailed as error:
+            self._broken(error)
+        except ConnectionResetError:
+            self.abort()
+        finally:
+            self._transferring = False
+
+    def send(self, message: Message) -> None:
+        if self._phase is not _Phase.ENDED:
+            self._transport.write(framed(message))
+
+    def write(self, header: bytes, block: bytes) -> None:
+        if self._phase is not _Phase.ENDED:
+            self._transport.writelines((header, block))
+
+    async def drain(self) -> None:
+        """Wait while the asker is behind; one turn of the event loop in any case. Raises `ConnectionResetError`."""
+        if self._writable.is_set():
+            await asyncio.sleep(0)
+        while not self._writable.is_set():
+            before = self._transport.get_write_buffer_size()
+            try:
+                async with asyncio.timeout(STALL_LIMIT_S):
+                    await self._writable.wait()
+            except TimeoutError:
+                if self._transport.get_write_buffer_size() >= before:
+                    raise ConnectionResetError("the asker has stopped reading") from None
+        if self._phase is _Phase.ENDED:
+            raise ConnectionResetError("the asker has gone")
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("answering a peer failed", exc_info=error)
+            self.abort()

@@ -1,0 +1,205 @@
+"""The one error renderer: an `AccordError` becomes a status, header fields and a body (RFC 9457), JSON or a page.
+
+Also which verdicts are problems. What went wrong was decided by whoever raised the error; nothing is added here that could leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from accord.codec import context_token
+from accord.errors import (
+    AccordError,
+    DamagedEverywhere,
+    Gone,
+    NotFound,
+    RivalVersions,
+    StillChecking,
+    UnknownState,
+)
+from accord.model.verdict import Kind, ServerReport, State, Verdict
+from accord.server import pages
+from accord.server.media import Form
+from accord.server.rendering import JSON, server_bodies, verdict_body
+
+TYPE_ROOT = "/problems/"
+UNKNOWN_RETRY_S = 1
+
+
+class NoSuchPage(NotFound):
+    """The address names neither a file nor anything else this server has: nobody was asked."""
+
+    type, title = "no-such-page", "No Such Page"
+
+
+class Problem(NamedTuple):
+    """An answer that is an error. `fields` has lower-case names, as ASGI wants them, Content-Length among them."""
+
+    status: int
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+def render(
+    error: AccordError, *, path: str | None = None, form: Form = Form.JSON, fields: Iterable[tuple[bytes, bytes]] = ()
+) -> Problem:
+    """The answer for `error`, as problem JSON unless `form` is HTML. `path` is used where the error names none.
+
+    `fields` are header fields besides `error.fields`, made by the caller from nothing a client sent; one in both is sent once.
+    """
+    told = document(error, path=path)
+    if form is Form.HTML:
+        body, special = problem_page(told), pages.HTML_FIELDS
+    else:
+        body, special = JSON.encode(told), ((b"content-type", b"application/problem+json"),)
+    common = [
+        *special,
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"Accept"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if error.retry_after_s is not None:
+        common.append((b"retry-after", b"%d" % error.retry_after_s))
+    return Problem(error.status, (*common, *dict.fromkeys((*error.fields, *fields))), body)
+
+
+def document(error: AccordError, *, path: str | None = None) -> dict[str, Any]:
+    """The problem document; every one has all of the shape's members."""
+    named = error.path if error.path is not None else path
+    return {
+        "type": TYPE_ROOT + error.type,
+        "title": error.title,
+        "status": error.status,
+        "detail": _sound(error.detail),
+        "path": None if named is None else _sound(named),
+        "servers": [],
+        **error.extra,
+    }
+
+
+def _sound(text: str) -> str:
+    """Text that can be written as UTF-8: an error about a bad name may quote it."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def problem_of(verdict: Verdict) -> AccordError | None:
+    """The error that a verdict amounts to; None where there is something to send (200 or 300)."""
+    path = verdict.path
+    extra = {
+        "servers": server_bodies(verdict.servers),
+        "verdict": verdict.kind.value,
+        "context": context_token(verdict.clocks),
+    }
+    match verdict.kind:
+        case Kind.IDENTICAL | Kind.STALE | Kind.PARTIAL | Kind.UNVERIFIED | Kind.DIVERGED:
+            return None
+        case Kind.MISSING:
+            return NotFound(_missing_sentence(verdict), path=path, extra=extra)
+        case Kind.DELETED:
+            knowing = _named(one for one in verdict.servers if one.state is State.DELETED)
+            return Gone(f"'{path}' was deleted (known to {knowing}).{_silence(verdict)}", path=path, extra=extra)
+        case Kind.DAMAGED:
+            damaged = [one for one in verdict.servers if one.state is State.DAMAGED]
+            detail = f"Every copy of '{path}' that answered is damaged: {_with_reasons(damaged)}.{_silence(verdict)}"
+            return DamagedEverywhere(detail, path=path, extra=extra)
+        case Kind.UNKNOWN:
+            checking = any(one.state is State.CHECKING for one in verdict.servers)
+            error = StillChecking if checking else UnknownState
+            return error(_unknown_sentence(verdict), path=path, extra=extra, retry_after_s=UNKNOWN_RETRY_S)
+
+
+def rivals_refused(verdict: Verdict) -> RivalVersions:
+    """The 409 for a client that asked for `rivals=fail`, with the whole verdict in it."""
+    body = msgspec.to_builtins(verdict_body(verdict))
+    count = len(verdict.versions)
+    detail = f"'{verdict.path}' has {count} rival versions: {_with_reasons(verdict.servers)}."
+    return RivalVersions(detail, path=verdict.path, extra=body)
+
+
+def _missing_sentence(verdict: Verdict) -> str:
+    if len(verdict.servers) == 1:
+        return f"{verdict.servers[0].name} does not have '{verdict.path}', and there is no other server."
+    return f"No server has '{verdict.path}': {_named(verdict.servers)} all said so."
+
+
+def _unknown_sentence(verdict: Verdict) -> str:
+    lacking = [one for one in verdict.servers if one not in verdict.silent]
+    start = (
+        f"{_named(lacking)} {'lacks' if len(lacking) == 1 else 'lack'} '{verdict.path}', but"
+        if lacking
+        else (f"Nobody could say whether '{verdict.path}' exists:")
+    )
+    return f"{start}{_silence(verdict).removeprefix(' But')} Try again."
+
+
+def _silence(verdict: Verdict) -> str:
+    """A sentence about who did not answer and why; empty where everybody did."""
+    silent = verdict.silent
+    return f" But {_with_reasons(silent)} did not answer." if silent else ""
+
+
+def _with_reasons(reports: Iterable[ServerReport]) -> str:
+    return _listed([f"{one.name} ({one.reason or one.state.value})" for one in reports])
+
+
+def _named(reports: Iterable[ServerReport]) -> str:
+    return _listed([str(one.name) for one in reports])
+
+
+def _listed(words: list[str]) -> str:
+    """A, B and C."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def all_types() -> dict[str, type[AccordError]]:
+    """Every problem type by name, from the errors' own tree; of several classes with one name the first, the most general."""
+    known: dict[str, type[AccordError]] = {}
+    for kind in _tree(AccordError):
+        known.setdefault(kind.type, kind)
+    return known
+
+
+def _tree(kind: type[AccordError]) -> Iterator[type[AccordError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
+
+
+def problem_page(told: dict[str, Any]) -> bytes:
+    """A problem document as a page for a person."""
+    body = [pages.paragraph(told["detail"])]
+    rows = [
+        (pages.text(one["name"]), pages.badge(one["state"]), pages.text(one.get("reason") or ""))
+        for one in msgspec.to_builtins(list(told["servers"]), enc_hook=str)
+    ]
+    if rows:
+        body.append(pages.table(("Server", "State", "Why"), rows, caption="What each server said"))
+    kind = pages.link(told["type"], told["type"].removeprefix(TYPE_ROOT))
+    body.append(f'<p class="aside">Status {told["status"]} · problem type {kind}</p>')
+    return pages.document(told["title"], "".join(body))
+
+
+def type_page(name: str) -> bytes:
+    """What a problem type means. Raises `NoSuchPage`."""
+    kind = all_types().get(name)
+    if kind is None:
+        raise NoSuchPage("There is no such problem type.")
+    meaning = (kind.__doc__ or "").strip().split("\n\n")[0]
+    rows = [
+        (pages.text("Status"), pages.text(str(kind.status))),
+        (pages.text("Exit code of the command line"), pages.text(str(kind.exit_code))),
+        (pages.text("A kind of"), _parents(kind)),
+    ]
+    return pages.document(
+        kind.title,
+        pages.paragraph(meaning) * bool(meaning) + pages.table(("Property", "Value"), rows, caption=f"Type: {name}"),
+    )
+
+
+def _parents(kind: type[AccordError]) -> str:
+    lineage = [one for one in kind.__mro__[1:] if issubclass(one, AccordError)]
+    return " › ".join(pages.link(TYPE_ROOT + one.type, one.title) for one in reversed(lineage)) or pages.text("—")

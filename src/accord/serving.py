@@ -1,0 +1,262 @@
+"""The composition root: puts one server together from its parts, runs it, and takes it apart in order.
+
+Only here do the engine and the concrete store, peers and HTTP server meet. What is served is decided elsewhere; what is told to a
+server comes from `config`.
+
+    port → store → peers → HTTP           in this order it starts, and in the reverse it ends: no new requests, those under way get
+                                          `STOP_PATIENCE_S`, then the peers are left, then the store is closed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from accord.addresses import ServerSpec
+from accord.config import Config, Flags, load_config
+from accord.engine.heal import Healer
+from accord.engine.read import Reader
+from accord.errors import AccordError, ConfigError
+from accord.logs import configure_logging
+from accord.model.names import ServerName
+from accord.peers.cluster import PeerLinks
+from accord.peers.port import Peers
+from accord.server.app import make_app
+from accord.server.files import FileRoute
+from accord.server.metrics import Metrics
+from accord.server.peer_endpoint import PeerService
+from accord.server.protocol import AccordProtocol, Handlers
+from accord.server.services import Services
+from accord.store.directory import open_directory_store
+from accord.store.port import Store
+
+STOP_PATIENCE_S = 5
+STOP_POLL_S = 0.05
+KEEP_ALIVE_S = 75
+BACKLOG_CONNECTIONS = 2048
+MAX_OPEN_FILES = 65_536
+
+_log = structlog.get_logger("accord.serve")
+
+
+class CannotStart(AccordError):
+    """The machine does not let the server start: the port is taken, the directory is not there."""
+
+    type, title = "cannot-start", "The Server Cannot Start"
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn's server without its signal handlers: it would raise the signal again before the store is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        """Take no new requests and let those under way end; told twice, wait for nobody."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers. `port` is the real one, also where port 0 was asked for."""
+
+    name: ServerName
+    host: str
+    port: int
+    root: Path
+    peers: Peers
+    store: Store
+    _http: _HttpServer
+
+    @property
+    def url(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def stop(self) -> None:
+        """Begin to stop; the context that `start_server` gave ends it."""
+        self._http.stop()
+
+
+@asynccontextmanager
+async def start_server(config: Config, name: str) -> AsyncIterator[RunningServer]:
+    """The server `name` of the cluster, answering; leaving the context stops it in order.
+
+    Raises `ConfigError`, or `CannotStart`. Everything that was opened is closed again, whatever happens.
+    """
+    spec = config.server(name)
+    root = _existing_root(spec)
+    host, port = spec.listen_address
+    async with AsyncExitStack() as ending:
+        listener = ending.enter_context(_bound(host, port))
+        store = await open_directory_store(root, spec.name, outside_changes=config.outside_changes)
+        ending.push_async_callback(store.close)
+        peers = _peer_links(config, spec.name)
+        await peers.start()
+        ending.push_async_callback(peers.close)
+        healer = Healer(store)
+        ending.push_async_callback(healer.settle)
+        answering = _peer_service(config, spec.name, store)
+        http = _http_server(config, spec.name, store, peers, healer, answering)
+        running = asyncio.create_task(http.serve([listener]), name="http")
+        ending.push_async_callback(_stopped, http, answering, running)
+        await _listening(http, running, host, port)
+        yield RunningServer(spec.name, host, listener.getsockname()[1], root, peers, store, http)
+
+
+async def serve(config: Config, name: str) -> None:
+    """Run the server `name` until SIGTERM or SIGINT. Raises as `start_server` does."""
+    for warning in config.warnings:
+        _log.warning(warning)
+    _allow_many_files()
+    loop = asyncio.get_running_loop()
+    asked_to_stop = asyncio.Event()
+    async with start_server(config, name) as server:
+
+        def stop() -> None:
+            if not asked_to_stop.is_set():
+                _log.info("stopping", patience_s=STOP_PATIENCE_S)
+            asked_to_stop.set()
+            server.stop()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        _log.info(
+            "ready",
+            server=server.name,
+            url=server.url,
+            root=str(server.root),
+            peers=", ".join(f"{peer}={url}" for peer, url in config.peers_of(name).items()) or "none",
+        )
+        await asked_to_stop.wait()
+    _log.info("stopped", server=name)
+
+
+def serve_blocking(config: Config, name: str) -> None:
+    """`serve` in an event loop of its own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(config, name))
+
+
+def run(root: str | os.PathLike[str], *, name: str, listen: str, peers: Mapping[str, str] | None = None) -> None:
+    """The smallest server: keep `root` under `name`, listen on `HOST:PORT`, with the URLs of the other servers. Until Ctrl-C."""
+    servers = [ServerSpec(ServerName(name), "", Path(root), listen)]
+    servers += [ServerSpec(ServerName(peer), url) for peer, url in (peers or {}).items()]
+    configure_logging()
+    serve_blocking(load_config(None, Flags(servers=tuple(servers)), os.environ), name)
+
+
+def _peer_links(config: Config, me: ServerName) -> PeerLinks:
+    assert config.key is not None, "load_config makes a key where none was given"
+    return PeerLinks(me, config.cluster, config.key.secret, config.peers_of(me), peer_timeout_s=config.peer_timeout_s)
+
+
+def _peer_service(config: Config, me: ServerName, store: Store) -> PeerService:
+    assert config.key is not None, "load_config makes a key where none was given"
+    known = config.peers_of(me).keys()
+    return PeerService(me, config.cluster, config.key.secret, known, store, hash_wait_s=config.hash_wait_s)
+
+
+def _http_server(
+    config: Config, me: ServerName, store: Store, peers: PeerLinks, healer: Healer, answering: PeerService
+) -> _HttpServer:
+    metrics = Metrics(peers.statuses)
+    reader = Reader(me, store, peers, healer, hash_wait_s=config.hash_wait_s)
+    services = Services(me, config.cluster, reader, store, peers, metrics)
+    handlers = Handlers(FileRoute(reader, metrics), answering.accept)
+    return _HttpServer(
+        uvicorn.Config(
+            make_app(services),
+            http=partial(AccordProtocol, handlers),  # type: ignore[arg-type]  # called, never subclassed
+            loop="none",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=BACKLOG_CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=STOP_PATIENCE_S,
+        )
+    )
+
+
+async def _listening(http: _HttpServer, running: asyncio.Task[None], host: str, port: int) -> None:
+    while not http.started:
+        if running.done():
+            error = running.exception()
+            raise (
+                _cannot_listen(host, port, error)
+                if isinstance(error, OSError)
+                else error or CannotStart("HTTP ended at once.")
+            )
+        await asyncio.sleep(0)
+
+
+async def _stopped(http: _HttpServer, answering: PeerService, running: asyncio.Task[None]) -> None:
+    """Clients end what they have begun, for a while; then the other servers are told, by closing, and the HTTP server ends."""
+    if not running.done():
+        http.should_exit = True
+        waited = asyncio.create_task(_clients_gone(http))
+        await asyncio.wait([waited, running], return_when=asyncio.FIRST_COMPLETED, timeout=STOP_PATIENCE_S)
+        waited.cancel()
+    await answering.close()
+    await asyncio.wait([running])
+
+
+async def _clients_gone(http: _HttpServer) -> None:
+    while http.server_state.connections:
+        await asyncio.sleep(STOP_POLL_S)
+
+
+def _existing_root(spec: ServerSpec) -> Path:
+    if spec.root is None:
+        raise ConfigError(
+            f"Which directory does {spec.name} keep? Write 'accord serve DIR …', or root = in the configuration."
+        )
+    if not spec.root.is_dir():
+        what = "is no directory" if spec.root.exists() else "does not exist"
+        hint = "" if spec.root.exists() else f" Make it first: mkdir -p '{spec.root}'"
+        raise CannotStart(f"The directory {spec.root} of {spec.name} {what}.{hint}")
+    return spec.root.resolve()
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise _cannot_listen(host, port, error) from error
+        yield listener
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> CannotStart:
+    if error.errno == errno.EADDRINUSE:
+        return CannotStart(f"Port {port} on {host} is in use: another program (another accord?) listens there.")
+    return CannotStart(f"The server cannot listen on {host}:{port}: {error.strerror}.")
+
+
+def _allow_many_files() -> None:
+    """Every connection and every open copy is a file descriptor; the soft limit is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

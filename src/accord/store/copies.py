@@ -1,0 +1,104 @@
+"""An open copy: the adapter of `port.Copy` over a file descriptor. Whether its bytes are right is for the reader to prove."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from accord.errors import StoreFailed
+from accord.model.names import Digest, FilePath
+from accord.model.verdict import Present
+from accord.store.hashing import own_buffer
+from accord.store.port import BLOCK_BYTES
+from accord.store.records import Stat
+
+if TYPE_CHECKING:
+    from accord.store.port import Copy
+
+PROMPT_READ_BYTES = 64 * 1024
+"""Where the file system cannot say whether a read would wait (RWF_NOWAIT), reads up to this size are done anyway."""
+
+_CANNOT_SAY = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+BlockDigester = Callable[["DirectoryCopy"], Coroutine[Any, Any, tuple[Digest, ...]]]
+
+
+class DirectoryCopy:
+    """See `port.Copy`."""
+
+    __slots__ = ("_digester", "_fd", "_stat", "answer", "path")
+
+    def __init__(self, path: FilePath, answer: Present, fd: int, stat: Stat, digester: BlockDigester) -> None:
+        self.path = path
+        self.answer = answer
+        self._fd = fd
+        self._stat = stat
+        self._digester = digester
+
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        wanted = min(length, self.answer.size - offset)
+        if wanted <= 0:
+            return b""
+        # One buffer for all: the copy out of it costs less than having the kernel clear fresh memory each time.
+        buffer = own_buffer()[:wanted] if wanted <= BLOCK_BYTES else memoryview(bytearray(wanted))
+        filled = 0
+        try:
+            while filled < wanted:
+                into = buffer[filled:] if filled else buffer
+                count = os.preadv(self._fd, (into,), offset + filled, os.RWF_NOWAIT)
+                if not count:
+                    break
+                filled += count
+        except OSError as error:
+            if error.errno in _CANNOT_SAY and wanted <= PROMPT_READ_BYTES:
+                return self._read_anyway(offset, wanted)
+            return None
+        return bytes(buffer[:filled])
+
+    def _read_anyway(self, offset: int, length: int) -> bytes | None:
+        try:
+            return os.pread(self._fd, length, offset)
+        except OSError:
+            return None
+
+    async def read(self, offset: int, length: int) -> bytes:
+        return await asyncio.to_thread(self._read_all, offset, length)
+
+    def _read_all(self, offset: int, length: int) -> bytes:
+        parts = []
+        try:
+            while length and (part := os.pread(self._fd, length, offset)):
+                parts.append(part)
+                offset += len(part)
+                length -= len(part)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise StoreFailed(f"The copy cannot be read: {reason}.", path=self.path) from error
+        return b"".join(parts) if len(parts) != 1 else parts[0]
+
+    def unchanged(self) -> bool:
+        return Stat.of(os.fstat(self._fd)) == self._stat
+
+    async def block_digests(self) -> tuple[Digest, ...]:
+        return await self._digester(self)
+
+    def own_fd(self) -> int:
+        """A second file descriptor of the same file, for work that may outlive this copy; the caller closes it."""
+        return os.dup(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+if TYPE_CHECKING:
+
+    def _keeps_the_contract(copy: DirectoryCopy) -> Copy:
+        return copy

@@ -1,0 +1,302 @@
+"""The store that is a directory: the adapter of `port.Store` over the modules beside it.
+
+What is decided on the event loop without waiting is here (`glance`); everything that may wait for the disk goes to threads and is done
+by `examining`, `path_jobs`, `atomic`, `listing` and `indexing`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from accord.errors import ChangedWhileReading, IntegrityError, StoreFailed
+from accord.model.listing import Walked
+from accord.model.names import Digest, FilePath, Prefix, ServerName
+from accord.model.verdict import Absent, Answer, Checking, Damaged, Unreachable
+from accord.model.versions import Clock, OutsideChanges, Version, server_actor
+from accord.store.atomic import StagedFile, Workshop, store_failure
+from accord.store.confinement import Confinement
+from accord.store.copies import DirectoryCopy
+from accord.store.examining import TRIES, Examiner, Opened, TooLarge
+from accord.store.hashing import HashingPool, hash_blocks
+from accord.store.index import BATCH_S, Index
+from accord.store.index_file import open_index
+from accord.store.indexing import FirstIndexing
+from accord.store.listing import pages
+from accord.store.path_jobs import PathJobs
+from accord.store.port import BLOCK_BYTES, Copy, Indexing, Staging, is_answer
+from accord.store.private import PrivateFolder
+from accord.store.records import Judge
+from accord.store.staging import DirectoryStaging
+
+LOOKING_THREADS = 8
+CACHED_BLOCK_LISTS = 256
+
+T = TypeVar("T")
+
+_log = structlog.get_logger("accord.store")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a store is made of, as `open_directory_store` puts it together."""
+
+    beneath: Confinement
+    private: PrivateFolder
+    index: Index
+    pool: HashingPool
+    examiner: Examiner
+    jobs: PathJobs
+    indexing: FirstIndexing
+    shop: Workshop
+
+
+class DirectoryStore:
+    """See `port.Store`. Made by `open_directory_store`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._beneath = parts.beneath
+        self._index = parts.index
+        self._examiner = parts.examiner
+        self._jobs = parts.jobs
+        self._blocks: dict[Digest, tuple[Digest, ...]] = {}
+        self._threads = ThreadPoolExecutor(LOOKING_THREADS, thread_name_prefix="accord-store")
+        self._flushing = asyncio.create_task(self._keep_flushing())
+        self._closed = False
+        parts.indexing.start()
+
+    def glance(self, path: FilePath) -> Copy | Absent | None:
+        known = self._index.known(path)
+        if known is None:
+            return None
+        fd = self._beneath.open_cached(path)
+        if fd < 0:
+            return known.if_gone if fd == -errno.ENOENT and isinstance(known.if_gone, Absent) else None
+        status = os.fstat(fd)
+        vouching, present = known.vouching, known.present
+        if (
+            vouching is None
+            or present is None
+            or vouching != (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+        ):
+            os.close(fd)
+            return None
+        return DirectoryCopy(path, present, fd, vouching, self._block_digests)
+
+    def glance_answer(self, path: FilePath) -> Answer | None:
+        known = self._index.known(path)
+        if known is None:
+            return None
+        fd = self._beneath.probe_cached(path)
+        if fd < 0:
+            return known.if_gone if fd == -errno.ENOENT else None
+        status = os.fstat(fd)
+        os.close(fd)
+        same = known.vouching == (
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            status.st_dev,
+        )
+        return known.present if same else None
+
+    async def open(self, path: FilePath, *, wait_s: float, reread: bool = False) -> Copy | Answer:
+        return await self._open(path, wait_s, reread)
+
+    async def _open(self, path: FilePath, wait_s: float | None, reread: bool) -> Copy | Answer:
+        """`wait_s` None waits as long as it takes."""
+        deadline_s = None if wait_s is None else time.monotonic() + wait_s
+        for _ in range(TRIES):
+            held = await self._in_thread(partial(self._examiner.look, path, reread=reread))
+            if isinstance(held, Opened):
+                return self._copy(path, held)
+            if not isinstance(held, TooLarge):
+                return held
+            hashing = self._jobs.hash(path, urgent=True, reread=reread, size=held.size)
+            future = asyncio.wrap_future(hashing.job.future)
+            timeout_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            done, _ = await asyncio.wait((future,), timeout=timeout_s)
+            if not done:
+                return hashing.checking()
+            if future.cancelled():
+                return Unreachable("this server is stopping")
+            answer = future.result()
+            if answer is not None:
+                return answer
+            reread = False  # it has just been read
+        return Checking(0, 0)
+
+    async def examine(self, path: FilePath, *, wait_s: float, reread: bool = False) -> Answer:
+        return _answer_of(await self._open(path, wait_s, reread))
+
+    async def find_damage(self, copy: Copy) -> Answer:
+        answer = _answer_of(await self._open(copy.path, None, True))
+        _log.warning("a copy did not match its digest", path=copy.path, found=type(answer).__name__)
+        return answer
+
+    async def stage(self, path: FilePath, version: Version, clock: Clock, *, replacing: Answer) -> Staging:
+        if not isinstance(replacing, Absent | Damaged):
+            raise ValueError("only a missing or a damaged copy is replaced")
+        if isinstance(replacing, Absent) and replacing.obstacle is not None:
+            raise StoreFailed(f"There is {replacing.obstacle} at '{path}'.", path=path)
+        staged = await self._in_thread(lambda: self._begin_staging(path, version, clock, replacing))
+        return DirectoryStaging(staged, self._in_thread)
+
+    def walk(self, prefix: Prefix, after: FilePath | None) -> Iterator[list[Walked]]:
+        return pages(self._beneath, self._index, prefix, after, self._jobs.unvouched)
+
+    def indexing(self) -> Indexing:
+        return self._parts.indexing.progress()
+
+    def degraded(self) -> str | None:
+        return self._parts.shop.degraded or self._parts.shop.full
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._flushing.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._flushing
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._examiner.closing.set()
+        self._parts.pool.stop_taking()
+        self._parts.indexing.stop()
+        self._parts.pool.close()
+        self._threads.shutdown(wait=True)
+        try:
+            self._index.close()
+        finally:
+            self._parts.private.close()
+            self._beneath.close()
+
+    def _copy(self, path: FilePath, held: Opened) -> DirectoryCopy:
+        assert held.record.stat is not None
+        return DirectoryCopy(path, held.record.present(), held.fd, held.record.stat, self._block_digests)
+
+    def _begin_staging(self, path: FilePath, version: Version, clock: Clock, replacing: Absent | Damaged) -> StagedFile:
+        seen = self._parts.shop.stat_of(path)
+        record = self._index.get(path)
+        if isinstance(replacing, Damaged) != (seen is not None):
+            seen = None  # somebody was faster: the commit will see that, and do nothing
+        return StagedFile(self._parts.shop, path, version, clock, seen, record)
+
+    async def _block_digests(self, copy: DirectoryCopy) -> tuple[Digest, ...]:
+        whole = copy.answer.digest
+        if copy.answer.size <= BLOCK_BYTES:
+            return (whole,) if copy.answer.size else ()
+        blocks = self._blocks.get(whole) or await self._in_thread(lambda: self._index.blocks(whole))
+        if blocks is None:
+            blocks = await self._hash_blocks(copy)
+            await self._in_thread(partial(self._index.keep_blocks, whole, blocks))
+        if len(self._blocks) >= CACHED_BLOCK_LISTS:
+            self._blocks.clear()
+        self._blocks[whole] = blocks
+        return blocks
+
+    async def _hash_blocks(self, copy: DirectoryCopy) -> tuple[Digest, ...]:
+        fd = copy.own_fd()  # the job may outlive a caller that stops waiting
+        job = self._parts.pool.submit(lambda: _read_blocks(fd), urgent=True)
+        job.future.add_done_callback(lambda _: os.close(fd))
+        digest, blocks = await asyncio.wrap_future(job.future)
+        if digest == copy.answer.digest:
+            return blocks
+        if copy.unchanged():
+            raise IntegrityError("The copy no longer matches its digest.", path=copy.path)
+        raise ChangedWhileReading("The file was changed while it was read.", path=copy.path)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def _keep_flushing(self) -> None:
+        """Batched records become durable within a bounded time, also when nothing more comes."""
+        while True:
+            await asyncio.sleep(BATCH_S)
+            try:
+                await self._in_thread(lambda: self._index.flush(only_if_due=True))
+            except StoreFailed as error:
+                _log.error("the index cannot be written", reason=error.detail)
+
+
+def _answer_of(held: Copy | Answer) -> Answer:
+    if is_answer(held):
+        return held
+    held.close()
+    return held.answer
+
+
+def _read_blocks(fd: int) -> tuple[Digest, tuple[Digest, ...]]:
+    try:
+        return hash_blocks(fd)
+    except OSError as error:
+        raise store_failure(error, "reading a copy") from error
+
+
+async def open_directory_store(
+    root: Path,
+    server: ServerName,
+    *,
+    outside_changes: OutsideChanges,
+    now_ns: Callable[[], int] = time.time_ns,
+    fsync: Callable[[int], None] = os.fsync,
+    component_walk: bool = False,
+) -> DirectoryStore:
+    """The store in the folder `root`, which must exist; what is missing of the private folder is made.
+
+    Raises `ConfigError` when another server uses it or a newer release wrote it, `StoreFailed` when it cannot be used. The first
+    hashing goes on in the background. `now_ns`, `fsync` and `component_walk` (do without openat2) are for tests.
+    """
+    return DirectoryStore(
+        await asyncio.to_thread(_assemble, root, server, outside_changes, now_ns, fsync, component_walk)
+    )
+
+
+def _assemble(
+    root: Path,
+    server: ServerName,
+    outside_changes: OutsideChanges,
+    now_ns: Callable[[], int],
+    fsync: Callable[[int], None],
+    component_walk: bool,
+) -> Parts:
+    beneath = Confinement(root, component_walk=component_walk)
+    try:
+        private = PrivateFolder(root, beneath.root_fd)
+        try:
+            index = open_index(private.path, is_new_store=private.is_new)
+            shop = Workshop(beneath, index, private.staging_fd, private.quarantine_fd, now_ns, fsync)
+            shop.clean()
+        except BaseException:
+            private.close()
+            raise
+    except BaseException:
+        beneath.close()
+        raise
+    judge = Judge(str(server), server_actor(server, index.incarnation), outside_changes)
+    pool = HashingPool()
+    examiner = Examiner(beneath, index, judge, now_ns)
+    jobs = PathJobs(examiner, pool)
+    indexing = FirstIndexing(beneath, index, examiner, pool, judge, now_ns, jobs.later)
+    return Parts(beneath, private, index, pool, examiner, jobs, indexing, shop)
+
+
+if TYPE_CHECKING:
+    from accord.store.port import Store
+
+    def _keeps_the_contract(store: DirectoryStore) -> Store:
+        return store

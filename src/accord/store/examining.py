@@ -1,0 +1,138 @@
+"""Looking at one path: open it, let the index vouch for it, or hash it and record what it is. Blocking; for threads.
+
+Decisions are in `records`; this performs them. Two looks at one path at once are harmless: a result is recorded only if the record
+is still the one that was there when the look began, otherwise the look is repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from accord.errors import StoreFailed
+from accord.model.names import FilePath
+from accord.model.verdict import Answer, Checking, Unreachable
+from accord.store.confinement import Confinement, NotAFile, answer_to, require_regular
+from accord.store.hashing import SMALL_BYTES, Progress, hash_open_file
+from accord.store.index import Index
+from accord.store.records import RACY_WINDOW_NS, Judge, Record, Seen, Stat, is_executable, makes_event
+
+TRIES = 4
+"""How often a file that changes while it is hashed is hashed again before the answer is that it is still being checked."""
+
+_NS_PER_S = 1_000_000_000
+
+
+class Opened:
+    """An open file and the record that says what is in it. Whoever has it closes `fd`."""
+
+    __slots__ = ("fd", "record")
+
+    def __init__(self, fd: int, record: Record) -> None:
+        self.fd = fd
+        self.record = record
+
+
+class TooLarge:
+    """The file must be hashed, and that is a job."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+class Examiner:
+    """`now_ns` is the time that file timestamps are compared with."""
+
+    def __init__(self, beneath: Confinement, index: Index, judge: Judge, now_ns: Callable[[], int]) -> None:
+        self._beneath = beneath
+        self._index = index
+        self._judge = judge
+        self._now_ns = now_ns
+        self.closing = threading.Event()
+
+    def look(
+        self, path: FilePath, *, up_to_bytes: int = SMALL_BYTES, reread: bool = False
+    ) -> Opened | Answer | TooLarge:
+        """What is there; a file of at most `up_to_bytes` is hashed if it has to be. Never raises for the state of one file."""
+        try:
+            return self._look(path, up_to_bytes, reread, Progress())
+        except StoreFailed as error:
+            return Unreachable(f"this server's store failed: {error.detail}")
+
+    def hash_large(self, path: FilePath, progress: Progress, *, reread: bool) -> Opened | Answer:
+        """The job: hash the file whatever its size. It waits first until a write would show in the timestamps, so that the
+        work is not for nothing."""
+        try:
+            found = self._look(path, None, reread, progress)
+            assert not isinstance(found, TooLarge)
+            return found
+        except StoreFailed as error:
+            return Unreachable(f"this server's store failed: {error.detail}")
+
+    def _look(
+        self, path: FilePath, up_to_bytes: int | None, reread: bool, progress: Progress
+    ) -> Opened | Answer | TooLarge:
+        for _ in range(TRIES):
+            if self.closing.is_set():
+                break
+            record = self._index.get(path)
+            try:
+                fd = self._beneath.open_regular(path)
+            except (OSError, NotAFile) as error:
+                return answer_to(error, record)
+            kept = False
+            try:
+                found = self._judge_open(path, fd, record, up_to_bytes, reread, progress)
+                kept = isinstance(found, Opened)
+            except (OSError, NotAFile) as error:
+                return answer_to(error, record)
+            finally:
+                if not kept:
+                    os.close(fd)
+            if found is not None:
+                return found
+        return Checking(progress.hashed_bytes, progress.total_bytes)
+
+    def _judge_open(
+        self, path: FilePath, fd: int, record: Record | None, up_to_bytes: int | None, reread: bool, progress: Progress
+    ) -> Opened | Answer | TooLarge | None:
+        """None: it changed meanwhile; look again."""
+        status = os.fstat(fd)
+        require_regular(status.st_mode)
+        stat = Stat.of(status)
+        if record is not None and not reread:
+            damage = record.known_damage(stat)
+            if damage is not None:
+                return damage
+            if record.vouching() == stat:
+                return Opened(fd, record)
+        progress.total_bytes = stat.size
+        if up_to_bytes is not None and stat.size > up_to_bytes:
+            return TooLarge(stat.size)
+        if up_to_bytes is None:
+            self._wait_out_the_race(stat)
+        seen = self._hash(fd, stat, progress)
+        return None if seen is None else self._record(path, fd, record, seen)
+
+    def _hash(self, fd: int, stat: Stat, progress: Progress) -> Seen | None:
+        began_ns = self._now_ns()
+        digest, count = hash_open_file(fd, progress, self.closing)
+        status = os.fstat(fd)
+        if count != stat.size or Stat.of(status) != stat:
+            return None
+        return Seen(stat, digest, is_executable(status.st_mode), began_ns)
+
+    def _record(self, path: FilePath, fd: int, before: Record | None, seen: Seen) -> Opened | Answer | None:
+        after = self._judge.record(before, seen)
+        durable = makes_event(before, after) or after.damaged is not None
+        if after != before and not self._index.replace(path, before, after, durable=durable):
+            return None
+        return after.known_damage(seen.stat) or Opened(fd, after)
+
+    def _wait_out_the_race(self, stat: Stat) -> None:
+        age_ns = self._now_ns() - stat.ctime_ns
+        if 0 <= age_ns <= RACY_WINDOW_NS:
+            self.closing.wait((RACY_WINDOW_NS - age_ns + 1_000_000) / _NS_PER_S)

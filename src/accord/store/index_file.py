@@ -1,0 +1,143 @@
+"""Opening the index's file: its schema and version, and what is done when it is missing, broken, newer, or in use.
+
+A broken file is moved aside and a new one begun: the digests come back by hashing the files. A new index is a new incarnation, so
+that counters of the old one are never used again. What is in the tables is left to `index`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import time
+from pathlib import Path
+
+import apsw
+import structlog
+
+from accord.errors import ConfigError, StoreFailed
+from accord.store.index import Index, translated
+
+SCHEMA_VERSION = 1
+INDEX_NAME = "index.db"
+LOCK_NAME = "lock"
+_CACHE_KIB = 8 * 1024
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
+CREATE TABLE files (
+    path TEXT PRIMARY KEY,
+    size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, dev INTEGER,
+    hashed_at_ns INTEGER NOT NULL,
+    digest BLOB,
+    clock BLOB NOT NULL,
+    executable INTEGER NOT NULL,
+    deleted INTEGER NOT NULL,
+    damaged TEXT
+) WITHOUT ROWID, STRICT;
+CREATE TABLE blocks (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, blocks BLOB NOT NULL) STRICT;
+"""
+
+_log = structlog.get_logger("accord.store")
+
+
+def lock_store(private: Path) -> int:
+    """A file descriptor that holds the store for this process, until it is closed. Raises `ConfigError` if another holds it."""
+    fd = os.open(private / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+        os.close(fd)
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise StoreFailed(f"The store {private.parent} cannot be locked: {error.strerror}.") from error
+        raise ConfigError(
+            f"Another server (process {holder or 'unknown'}) uses the folder {private.parent}."
+        ) from error
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def open_index(private: Path, *, is_new_store: bool = False) -> Index:
+    """The index of the store whose private folder this is. Raises `ConfigError` if a newer release wrote it, or `StoreFailed`."""
+    file = private / INDEX_NAME
+    existed = file.exists()
+    try:
+        index = _open(file)
+    except _Broken as broken:
+        aside = _move_aside(file)
+        _log.warning(
+            "index is damaged; it is rebuilt from the files", index=str(file), reason=str(broken), kept_as=aside
+        )
+        return _open(file)
+    if not existed and not is_new_store:
+        _log.warning("index is missing; it is rebuilt from the files", index=str(file))
+    return index
+
+
+class _Broken(Exception):
+    """The file is no index, or not a whole one."""
+
+
+def _open(file: Path) -> Index:
+    try:
+        connection = apsw.Connection(str(file))
+    except apsw.Error as error:
+        raise StoreFailed(f"The index {file} cannot be opened: {error}.") from error
+    try:
+        return Index(connection, _prepare(connection, file))
+    except (apsw.NotADBError, apsw.CorruptError, apsw.IOError) as error:
+        connection.close()
+        raise _Broken(str(error)) from error
+    except apsw.Error as error:
+        connection.close()
+        with translated():
+            raise
+        raise AssertionError from error
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _prepare(db: apsw.Connection, file: Path) -> str:
+    """Check or create the tables; returns the incarnation."""
+    db.set_busy_timeout(1000)
+    db.pragma("journal_mode", "wal")
+    db.pragma("synchronous", "full")
+    db.pragma("cache_size", -_CACHE_KIB)
+    version = db.pragma("user_version")
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"The index {file} was written by a newer release (format {version}; this one knows {SCHEMA_VERSION})."
+        )
+    checked = db.pragma("quick_check")
+    if checked != "ok":
+        raise _Broken(str(checked))
+    if version == 0:
+        if db.execute("SELECT count(*) FROM sqlite_schema").get:
+            raise _Broken("it has tables, but no format number")
+        return _create(db)
+    incarnation = db.execute("SELECT value FROM meta WHERE key = 'incarnation'").get
+    if not isinstance(incarnation, str):
+        raise _Broken("it has lost its incarnation")
+    return incarnation
+
+
+def _create(db: apsw.Connection) -> str:
+    incarnation = secrets.token_hex(8)
+    with db:
+        db.execute(_SCHEMA)
+        db.execute("INSERT INTO meta VALUES ('incarnation', ?)", (incarnation,))
+        db.pragma("user_version", SCHEMA_VERSION)
+    return incarnation
+
+
+def _move_aside(file: Path) -> str:
+    mark = f".broken-{time.time_ns()}"
+    for suffix in ("", "-wal", "-shm"):
+        part = file.with_name(file.name + suffix)
+        if part.exists():
+            os.rename(part, part.with_name(file.name + mark + suffix))
+    return file.name + mark

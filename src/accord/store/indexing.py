@@ -1,0 +1,208 @@
+"""The first hashing: once after the start, in the background, every file that nothing vouches for is hashed and recorded.
+
+Small files are hashed a folder's run at a time, straight from the walk's open folder, and their records written in bulk: this is what
+makes ten thousand files a matter of a fraction of a second. Everything else (a file that has a record already, or is large) goes the
+common way through `examining`. Requests never wait for any of this.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+
+import structlog
+from blake3 import blake3
+
+from accord.codec import encode_clock
+from accord.errors import StoreFailed
+from accord.model.names import Digest, FilePath
+from accord.model.verdict import Answer
+from accord.model.versions import Version, found
+from accord.store.confinement import READ_FLAGS, Confinement
+from accord.store.examining import Examiner, Opened, TooLarge
+from accord.store.hashing import SMALL_BYTES, HashingPool, own_buffer
+from accord.store.index import Index, Row
+from accord.store.port import Indexing
+from accord.store.records import Judge, Stat, is_executable
+from accord.store.walk import Run, stat_in, walk_runs
+
+RUNS_IN_FLIGHT = 8
+TINY_BYTES = 64 * 1024
+"""While files are smaller than this on average, one thread is faster than two: they would mostly hand the GIL to each other."""
+
+MAX_LARGE_QUEUED = 256
+PROGRESS_LOG_S = 5.0
+
+_log = structlog.get_logger("accord.store")
+
+
+@dataclass(frozen=True)
+class _Tools:
+    beneath: Confinement
+    index: Index
+    examiner: Examiner
+    pool: HashingPool
+    judge: Judge
+    now_ns: Callable[[], int]
+
+
+class FirstIndexing:
+    """Runs in a thread of its own from `start` until it has been through the tree, or `stop`."""
+
+    def __init__(
+        self,
+        beneath: Confinement,
+        index: Index,
+        examiner: Examiner,
+        pool: HashingPool,
+        judge: Judge,
+        now_ns: Callable[[], int],
+        hash_later: Callable[[FilePath], Future[Answer | None]],
+    ) -> None:
+        self._tools = _Tools(beneath, index, examiner, pool, judge, now_ns)
+        self._hash_later = hash_later
+        self._large: deque[Future[Answer | None]] = deque()
+        self._room = threading.Semaphore(RUNS_IN_FLIGHT)
+        self._counting = threading.Lock()
+        self._found_files = self._hashed_files = self._hashed_bytes = 0
+        self._mean_bytes = 0  # of the last run; a guess for the next
+        self._stopping = threading.Event()
+        self.ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="accord-indexing", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends it early; what it has hashed stays. Does not wait for runs that the pool has begun."""
+        self._stopping.set()
+        self._room.release(RUNS_IN_FLIGHT)
+        self._thread.join()
+
+    def progress(self) -> Indexing:
+        with self._counting:
+            return Indexing(self.ended.is_set(), self._hashed_files, self._hashed_bytes, self._found_files)
+
+    def _run(self) -> None:
+        began_s = logged_s = time.monotonic()
+        running: list[Future[None]] = []
+        low = ""
+        for run in walk_runs(self._tools.beneath):
+            self._room.acquire()
+            if self._stopping.is_set():
+                break
+            self._found_files += len(run.paths)
+            if self._mean_bytes < TINY_BYTES:
+                self._index_run(run, low)
+                self._room.release()
+            else:
+                running = [future for future in running if not future.done()]
+                running.append(self._submit(Run(run.folder, os.dup(run.folder_fd), run.paths), low))
+            low = run.paths[-1]
+            if time.monotonic() - logged_s > PROGRESS_LOG_S:
+                logged_s = time.monotonic()
+                _log.info("hashing the files", hashed=self._hashed_files, found=self._found_files)
+            self._wait_for_large(MAX_LARGE_QUEUED)
+        wait(running)
+        self._wait_for_large(0)
+        self._end(began_s)
+
+    def _wait_for_large(self, at_most: int) -> None:
+        """Until no more than that many large files are queued."""
+        while len(self._large) > at_most:
+            wait([self._large.popleft()])
+
+    def _end(self, began_s: float) -> None:
+        try:
+            self._tools.index.flush()
+        except StoreFailed as error:
+            _log.error("what was hashed could not be recorded", reason=error.detail)
+        if not self._stopping.is_set():
+            self.ended.set()
+            seconds = round(time.monotonic() - began_s, 3)
+            _log.info("all files are hashed", new=self._hashed_files, found=self._found_files, seconds=seconds)
+
+    def _submit(self, run: Run, low: str) -> Future[None]:
+        future = self._tools.pool.submit(lambda: self._index_run(run, low), urgent=False).future
+
+        def finished(done: Future[None]) -> None:
+            os.close(run.folder_fd)
+            self._room.release()
+            if not done.cancelled() and (error := done.exception()) is not None:
+                _log.error("files could not be hashed", folder=run.folder, exc_info=error)
+
+        future.add_done_callback(finished)
+        return future
+
+    def _index_run(self, run: Run, low: str) -> None:
+        """Records of the run lie between `low` (the last path before it) and its last path."""
+        try:
+            recorded = dict(self._tools.index.between(low, run.paths[-1]))
+            rows: list[Row] = []
+            for path in run.paths:
+                if self._stopping.is_set():
+                    break
+                record = recorded.get(path)
+                if record is None:
+                    row = self._first_sight(run, path)
+                    if row is not None:
+                        rows.append(row)
+                        continue
+                else:
+                    status = stat_in(run, path)
+                    if status is None or record.vouching() == Stat.of(status):
+                        continue
+                self._examine(path)
+            self._tools.index.add(rows)
+            hashed_bytes = sum(row[1] or 0 for row in rows)
+            self._mean_bytes = hashed_bytes // (len(rows) or 1)
+            self._count(len(rows), hashed_bytes)
+        except StoreFailed as error:
+            _log.error("files could not be recorded", folder=run.folder, reason=error.detail)
+
+    def _first_sight(self, run: Run, path: FilePath) -> Row | None:
+        """The record of a small file that stood still, in the form it is stored; None leaves it to the common way."""
+        try:
+            fd = os.open(path[len(run.folder) :], READ_FLAGS, dir_fd=run.folder_fd)
+        except OSError:
+            return None
+        try:
+            before = os.fstat(fd)
+            if before.st_size > SMALL_BYTES:
+                return None
+            began_ns, buffer = self._tools.now_ns(), own_buffer()
+            count = os.preadv(fd, (buffer,), 0)
+            digest = Digest(blake3(buffer[:count]).digest())
+            after = os.fstat(fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        if count != after.st_size or before.st_ctime_ns != after.st_ctime_ns or before.st_mtime_ns != after.st_mtime_ns:
+            return None
+        stat = Stat.of(after)
+        executable = is_executable(after.st_mode)
+        clock = found(Version(digest, count, stat.mtime_ns, self._tools.judge.author, executable))
+        return (path, *stat, began_ns, digest, encode_clock(clock), int(executable), 0, None)
+
+    def _examine(self, path: FilePath) -> None:
+        held = self._tools.examiner.look(path)
+        if isinstance(held, TooLarge):
+            size = held.size
+            future = self._hash_later(path)
+            future.add_done_callback(lambda _: self._count(1, size))
+            self._large.append(future)
+        elif isinstance(held, Opened):
+            size = held.record.stat.size if held.record.stat else 0
+            os.close(held.fd)
+            self._count(1, size)
+
+    def _count(self, files: int, size_bytes: int) -> None:
+        with self._counting:
+            self._hashed_files += files
+            self._hashed_bytes += size_bytes

@@ -1,0 +1,149 @@
+"""What the index remembers of one path, and when that vouches for what is on the disk: values and rules, without any I/O.
+
+How records are kept is left to `index`; how stat data and digests are come by, to `confinement` and `hashing`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from accord.model.names import Digest
+from accord.model.verdict import Absent, Answer, Damaged, Deleted, Present
+from accord.model.versions import EMPTY_CLOCK, Actor, Clock, OutsideChanges, Version, found, outside_change
+
+RACY_WINDOW_NS = 20_000_000
+"""Two writes this close together may leave the same timestamps: kernels stamp files with a clock that ticks every 1 to 10 ms."""
+
+_SIGNED_63_BITS = (1 << 63) - 1
+ROT = "its bytes no longer match its digest, and nothing wrote to it"
+
+
+class Stat(NamedTuple):
+    """The stat data that a change to a file's content cannot leave as they were (but for the racy rule)."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    dev: int
+
+    @classmethod
+    def of(cls, seen: os.stat_result) -> Stat:
+        return cls(
+            seen.st_size,
+            seen.st_mtime_ns,
+            seen.st_ctime_ns,
+            seen.st_ino & _SIGNED_63_BITS,  # SQLite's integers are signed
+            seen.st_dev & _SIGNED_63_BITS,
+        )
+
+
+def is_executable(mode: int) -> bool:
+    """The bit that travels with a version: whether the owner may run the file."""
+    return bool(mode & stat.S_IXUSR)
+
+
+def is_racy(ctime_ns: int, hashed_at_ns: int) -> bool:
+    """Whether a write during or after a hashing that began at `hashed_at_ns` could have left `ctime_ns` unchanged.
+
+    A time well *after* the hashing (a clock that was set back) is as safe as one well before: a later write would not repeat it.
+    """
+    return abs(hashed_at_ns - ctime_ns) <= RACY_WINDOW_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is remembered of one path.
+
+    `stat` and `digest` are of the copy last seen; without `stat` none was ever seen (only its clock is known). `damaged` says why
+    the copy with this very `stat` is bad. `deleted` makes it a tombstone. A record whose file is gone is a lost copy.
+    """
+
+    clock: Clock
+    stat: Stat | None = None
+    digest: Digest | None = None
+    hashed_at_ns: int = 0
+    executable: bool = False
+    damaged: str | None = None
+    deleted: bool = False
+
+    def vouching(self) -> Stat | None:
+        """The stat data that prove the digest without reading, or None where nothing can (racy, damaged, a tombstone)."""
+        if self.stat is None or self.digest is None or self.damaged is not None or self.deleted:
+            return None
+        return None if is_racy(self.stat.ctime_ns, self.hashed_at_ns) else self.stat
+
+    def present(self) -> Present:
+        if self.stat is None or self.digest is None:
+            raise ValueError("a record of no copy")
+        return Present(self.digest, self.stat.size, self.stat.mtime_ns, self.clock, self.executable)
+
+    def known_damage(self, seen: Stat) -> Damaged | None:
+        """The flag holds as long as the stat data stay as they were."""
+        if self.damaged is None or self.stat != seen:
+            return None
+        return Damaged(self.damaged, self.digest, self.clock)
+
+
+def nothing_there(record: Record | None) -> Absent | Deleted:
+    """What an empty path means: a tombstone was put there by Accord; anything else that is gone is a lost copy, not a deletion."""
+    return Deleted(record.clock) if record is not None and record.deleted else Absent()
+
+
+def unreadable(record: Record | None, reason: str) -> Damaged:
+    """A copy that the disk cannot read."""
+    return Damaged(reason, record.digest if record else None, record.clock if record else EMPTY_CLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Content that was read and hashed while its stat data stood still. `hashed_at_ns` is when the reading began."""
+
+    stat: Stat
+    digest: Digest
+    executable: bool
+    hashed_at_ns: int
+
+
+class Judge(NamedTuple):
+    """What makes records of what was seen: on whose behalf, and what a change behind Accord's back means there."""
+
+    author: str
+    actor: Actor
+    policy: OutsideChanges
+
+    def record(self, before: Record | None, seen: Seen) -> Record:
+        """The record of a path after `seen`. Under stat data that vouch for another digest, it is rot; under others, a change."""
+        if before is not None and before.vouching() == seen.stat and before.digest != seen.digest:
+            return replace(before, damaged=ROT)
+        if before is not None and _still_damaged(before, seen):
+            return before
+        return Record(self._clock(before, seen), seen.stat, seen.digest, seen.hashed_at_ns, executable=seen.executable)
+
+    def _clock(self, before: Record | None, seen: Seen) -> Clock:
+        version = Version(seen.digest, seen.stat.size, seen.stat.mtime_ns, self.author, seen.executable)
+        if before is None:
+            return found(version)
+        if before.digest == seen.digest and not before.deleted:
+            return before.clock  # touched, restored or replaced by its equal: nothing happened to the content
+        return outside_change(before.clock, before.digest, version, self.actor, self.policy)
+
+
+def _still_damaged(before: Record, seen: Seen) -> bool:
+    return before.damaged is not None and before.stat == seen.stat and before.digest != seen.digest
+
+
+def makes_event(before: Record | None, after: Record) -> bool:
+    """Whether `after` holds an event of this server's own: it must be durable before anybody hears of it, as a counter that was
+    told and then forgotten in a crash would be given to other content."""
+    return before is not None and before.clock != after.clock
+
+
+class Answered(NamedTuple):
+    """What a path was found to be, with the record behind it."""
+
+    answer: Answer
+    record: Record | None

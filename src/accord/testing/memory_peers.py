@@ -1,0 +1,160 @@
+"""The other servers without a network: a `Peers` over stores in the same process, with faults to switch on, for tests of the engine.
+
+Answers and content come from the stores themselves; nothing is batched, timed or authenticated here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from accord.engine.transfer import CopyFailed, LocalBody
+from accord.errors import AccordError, IntegrityError, NoSuchVersion, PeerUnreachable
+from accord.model.listing import Walked
+from accord.model.names import Digest, FilePath, Prefix, ServerName
+from accord.model.verdict import Answer, Damaged, Unreachable
+from accord.peers.port import PeerState, PeerStatus
+from accord.store.port import BLOCK_BYTES, Copy, Store, is_answer
+
+DEFAULT_WAIT_S = 0.5
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong with one peer; everything may be changed at any time."""
+
+    down: str | None = None
+    """It cannot be asked, and why."""
+    hold: asyncio.Event | None = None
+    """It answers only once this is set."""
+    break_after_bytes: int | None = None
+    """Each fetch breaks off after so many bytes."""
+    flip_at: int | None = None
+    """Each fetch delivers the byte at this offset of the content wrong."""
+    answers: dict[FilePath, Answer] = field(default_factory=dict)
+    """Answers given instead of the store's."""
+
+
+class MemoryPeers:
+    """Implements `accord.peers.port.Peers`. `faults` has an entry for every server; `fetched` counts the fetches begun."""
+
+    def __init__(self, stores: Mapping[ServerName, Store]) -> None:
+        self._stores = dict(stores)
+        self.faults = {name: Faults() for name in stores}
+        self.fetched: list[tuple[ServerName, FilePath, int, int | None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def names(self) -> Sequence[ServerName]:
+        return tuple(self._stores)
+
+    def ask(
+        self, path: FilePath, *, reread: bool = False, wait_s: float | None = None
+    ) -> asyncio.Future[Mapping[ServerName, Answer]]:
+        answered: asyncio.Future[Mapping[ServerName, Answer]] = asyncio.get_running_loop().create_future()
+        if not self._stores:
+            answered.set_result({})
+            return answered
+        task = asyncio.create_task(self._ask(answered, path, reread, DEFAULT_WAIT_S if wait_s is None else wait_s))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return answered
+
+    async def fetch(
+        self, server: ServerName, path: FilePath, digest: Digest, *, start: int = 0, stop: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        self.fetched.append((server, path, start, stop))
+        self._reach(server)
+        held = await self._stores[server].open(path, wait_s=DEFAULT_WAIT_S)
+        if is_answer(held):
+            if isinstance(held, Damaged):
+                raise IntegrityError(f"{server}: its copy is damaged.", path=path)
+            raise NoSuchVersion(f"{server}: it no longer holds that version.", path=path)
+        try:
+            if held.answer.digest != digest:
+                raise NoSuchVersion(f"{server}: it no longer holds that version.", path=path)
+            async with aclosing(_content(held, start, stop)) as blocks:
+                offset = start
+                async for block in blocks:
+                    self._reach(server)
+                    left = self._left(server, offset - start)
+                    yield self._spoilt(server, block, offset)[:left]
+                    if left is not None and left < len(block):
+                        raise PeerUnreachable(f"{server}: connection lost.", path=path)
+                    offset += len(block)
+        except CopyFailed as error:
+            raise IntegrityError(f"{server}: its copy is damaged.", path=path) from error
+        finally:
+            held.close()
+
+    async def list(
+        self, server: ServerName, prefix: Prefix, after: FilePath | None
+    ) -> AsyncGenerator[Sequence[Walked], None]:
+        self._reach(server)
+        for page in self._stores[server].walk(prefix, after):
+            self._reach(server)
+            yield page
+
+    def statuses(self) -> Sequence[PeerStatus]:
+        return [
+            PeerStatus(name, f"memory:{name}", PeerState.DOWN if faults.down else PeerState.UP, faults.down)
+            for name, faults in self.faults.items()
+        ]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _ask(
+        self, answered: asyncio.Future[Mapping[ServerName, Answer]], path: FilePath, reread: bool, wait_s: float
+    ) -> None:
+        answers = await asyncio.gather(*(self._answer(name, path, reread, wait_s) for name in self._stores))
+        if not answered.done():
+            answered.set_result(dict(zip(self._stores, answers, strict=True)))
+
+    async def _answer(self, server: ServerName, path: FilePath, reread: bool, wait_s: float) -> Answer:
+        faults = self.faults[server]
+        if faults.hold is not None:
+            await faults.hold.wait()
+        if faults.down is not None:
+            return Unreachable(faults.down)
+        if path in faults.answers:
+            return faults.answers[path]
+        try:
+            return await self._stores[server].examine(path, wait_s=wait_s, reread=reread)
+        except AccordError as error:
+            return Unreachable(error.detail)
+
+    def _reach(self, server: ServerName) -> None:
+        down = self.faults[server].down
+        if down is not None:
+            raise PeerUnreachable(f"{server}: {down}.")
+
+    def _left(self, server: ServerName, sent_bytes: int) -> int | None:
+        limit = self.faults[server].break_after_bytes
+        return None if limit is None else max(0, limit - sent_bytes)
+
+    def _spoilt(self, server: ServerName, block: bytes, offset: int) -> bytes:
+        flip_at = self.faults[server].flip_at
+        if flip_at is None or not offset <= flip_at < offset + len(block):
+            return block
+        at = flip_at - offset
+        return block[:at] + bytes([block[at] ^ 1]) + block[at + 1 :]
+
+
+async def _content(copy: Copy, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+    """To the end raw, a range that ends before proven, as the port has it."""
+    size = copy.answer.size
+    if stop is not None:
+        async for block in LocalBody(copy, proof_wait_s=DEFAULT_WAIT_S).part(start, min(stop, size)):
+            yield block
+        return
+    while start < size:
+        block = await copy.read(start, min(BLOCK_BYTES, size - start))
+        if not block:
+            raise NoSuchVersion("The file was changed while it was read.", path=copy.path)
+        yield block
+        start += len(block)

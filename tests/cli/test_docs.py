@@ -1,0 +1,50 @@
+"""docs/cli.md and `--help` name the same commands and options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cyclopts import App
+
+from accord.cli.app import COMMANDS, make_app
+
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+_OF_ALL = {"--help", "--server", "--json", "--timeout"}
+"""Described once, for all commands."""
+
+
+def sections() -> dict[str, str]:
+    """What is written beneath each heading `## accord NAME`."""
+    pieces = re.split(r"^## `accord ([a-z]+)`.*$", DOCS.read_text(), flags=re.MULTILINE)
+    return dict(zip(pieces[1::2], pieces[2::2], strict=True))
+
+
+def options(app: App) -> Iterator[str]:
+    """Every long option of a command and of those below it."""
+    for name in app:
+        if not name.startswith("-"):
+            yield from options(app[name])
+    if app.default_command is not None:
+        for argument in app.assemble_argument_collection():
+            yield from (name for name in argument.names if name.startswith("--"))
+
+
+@pytest.fixture(scope="module")
+def app() -> App:
+    return make_app()
+
+
+def test_every_command_is_documented_and_the_other_way_round(app: App) -> None:
+    assert {name for name in app if not name.startswith("-")} == set(sections()) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_documented_and_the_other_way_round(app: App, command: str) -> None:
+    written = set(_OPTION.findall(sections()[command]))
+    real = set(options(app[command]))
+    assert real - written - _OF_ALL == set(), "not in docs/cli.md"
+    assert written - real - _OF_ALL == set(), "not in --help"

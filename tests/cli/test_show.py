@@ -1,0 +1,199 @@
+"""`accord cat`, `stat`, `ls` and `diff` as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import ACCORD, Run, environment
+from tests.client.scripted import DELETED, ROTTEN, SILENT, Fault, Script, Serve, digest_of
+
+TEXT = b"This is a test"
+
+
+@pytest.mark.parametrize(
+    ("copies", "code", "says"),
+    [
+        ({"server1": TEXT, "server2": TEXT}, 0, "identical on server1, server2"),
+        ({"server2": TEXT}, 0, "on server2, lacking on server1"),
+        ({"server1": TEXT, "server2": SILENT}, 3, "could not ask server2"),
+        ({}, 5, "File Not Found"),
+        ({"server1": DELETED, "server2": DELETED}, 5, "deleted"),
+        ({"server2": SILENT}, 3, "not known whether it exists"),
+        ({"server1": b"1", "server2": b"2"}, 6, "2 rival versions"),
+        ({"server1": ROTTEN, "server2": ROTTEN}, 8, "damaged"),
+    ],
+)
+def test_stat_says_the_verdict_in_words_and_by_exit_code(
+    accord: Run, serve: Serve, copies: dict[str, Any], code: int, says: str
+) -> None:
+    script, url = serve()
+    script.put("x", **copies)
+    done = accord("stat", "x", url=url)
+    assert done.returncode == code
+    assert says in done.stdout.splitlines()[0]
+    value = json.loads(accord("stat", "x", "--json", url=url).stdout)
+    assert value["path"] == "x"
+    assert [one["name"] for one in value["servers"]] == ["server1", "server2"]
+
+
+def test_cat_writes_the_bytes_and_nothing_of_rivals(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("hello.txt", server1=TEXT, server2=TEXT)
+    script.put("notes.txt", server1=b"one", server2=b"two")
+    assert accord("cat", "hello.txt", "hello.txt", url=url).stdout == 2 * TEXT.decode()
+    done = accord("cat", "notes.txt", url=url)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert str(digest_of(b"one")) in done.stderr
+    assert accord("cat", "notes.txt", "--version", digest_of(b"two").hex()[:12], url=url).stdout == "two"
+
+
+def test_cat_holds_back_what_is_wrong(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("hello.txt", server1=TEXT, server2=TEXT)
+    script.faults = [Fault(flip_at=0)]
+    done = accord("cat", "hello.txt", url=url)
+    assert (done.returncode, done.stdout) == (8, "")
+
+
+def test_a_reader_that_has_enough_is_no_error(serve: Serve) -> None:
+    script, url = serve()
+    script.put("long.bin", server1=b"x" * 20_000_000, server2=b"x" * 20_000_000)
+    with subprocess.Popen(
+        [ACCORD, "cat", "long.bin"], env=environment(url), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        told = process.stderr.read()
+    assert (process.returncode, told) == (0, b"")
+
+
+def test_ls_folds_folders_unless_told_to_look_into_them(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("docs/a.txt", server1=TEXT, server2=TEXT)
+    script.put("docs/b.txt", server1=TEXT)
+    script.put("hello.txt", server1=b"1", server2=b"2")
+    names = [line.split()[-1] for line in accord("ls", url=url).stdout.splitlines()]
+    assert names == ["docs/", "hello.txt"]
+    names = [line.split()[-1] for line in accord("ls", "-r", url=url).stdout.splitlines()]
+    assert names == ["docs/a.txt", "docs/b.txt", "hello.txt"]
+    names = [line.split()[-1] for line in accord("ls", "docs/", "--only", "partial", url=url).stdout.splitlines()]
+    assert names == ["docs/b.txt"]
+    lines = [json.loads(line) for line in accord("ls", "--json", url=url).stdout.splitlines()]
+    assert lines[0] == {"folder": "docs/"}
+    assert lines[1]["verdict"] == "diverged"
+
+
+def test_ls_of_a_file_and_of_nothing(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("hello.txt", server1=TEXT, server2=TEXT)
+    assert accord("ls", "hello.txt", url=url).stdout.split() == ["14", "B", "identical", "hello.txt"]
+    assert accord("ls", "nothing", url=url).returncode == 5
+
+
+def test_ls_says_when_it_is_not_all(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("hello.txt", server1=TEXT, server2=TEXT)
+    script.listing_silent = ("server2",)
+    done = accord("ls", url=url)
+    assert done.returncode == 3
+    assert "could not ask server2" in done.stderr
+    script.cut_listing = True
+    done = accord("ls", url=url)
+    assert done.returncode == 3
+    assert "cut off" in done.stderr
+
+
+def test_diff_shows_lines(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("notes.txt", server1=b"same\none\n", server2=b"same\ntwo")
+    done = accord("diff", "notes.txt", "server1", "server2", url=url)
+    assert done.returncode == 6
+    assert done.stdout.splitlines() == [
+        "--- notes.txt (server1)",
+        "+++ notes.txt (server2)",
+        "@@ -1,2 +1,2 @@",
+        " same",
+        "-one",
+        "+two",
+        "\\ No newline at end of file",
+    ]
+
+
+def test_diff_of_what_is_no_text_shows_sizes_and_digests(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("cat.png", server1=b"\x89PNG\0", server2=b"\x89PNG\0\0")
+    done = accord("diff", "cat.png", url=url)
+    assert done.returncode == 6
+    assert "5 bytes" in done.stdout
+    assert str(digest_of(b"\x89PNG\0\0")) in done.stdout
+
+
+def test_diff_of_three_compares_each_with_the_first(accord: Run, serve: Serve) -> None:
+    script, url = serve(Script(names=("a", "b", "c")))
+    script.put("x", a=b"1\n", b=b"2\n", c=b"3\n")
+    value = json.loads(accord("diff", "x", "--json", url=url).stdout)
+    first = value["versions"][0] if "versions" in value else value["differences"][0]["old"]
+    assert [one["old"]["label"] for one in value["differences"]] == [first["label"]] * 2
+
+
+def test_diff_of_one_version(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("same", server1=TEXT, server2=TEXT)
+    script.put("half", server1=TEXT, server2=SILENT)
+    assert accord("diff", "same", url=url).returncode == 0
+    assert accord("diff", "half", url=url).returncode == 3
+    assert accord("diff", "nothing", url=url).returncode == 5
+    assert accord("diff", "same", "server1", url=url).returncode == 2
+    assert accord("diff", "same", "server1", "nobody", url=url).returncode == 2
+
+
+def test_contents_play_no_tricks_on_a_terminal(serve: Serve, tmp_path: Path) -> None:
+    script, url = serve()
+    script.put("x\u202egnp.txt", server1=b"\x1b]0;owned\x07\n", server2=b"fine\n")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([ACCORD, "diff", "x\u202egnp.txt"], env=environment(url), stdout=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+    os.close(ours)
+    assert process.returncode == 6
+    assert b"\x1b" not in shown
+    assert b"\\x1b]0;owned\\x07" in shown
+    assert b"x\\u202egnp.txt" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["gte", "x"], 'Did you mean "get"'),
+        (["get"], "PATH"),
+        (["get", "x", "--servr", "y"], "--servr"),
+        (["ls", "--only", "odd"], "odd"),
+        (["get", "x", "--timeout", "0"], "--timeout"),
+        (["get", "x", "--server", "localhost"], "server address"),
+    ],
+)
+def test_a_usage_error_is_a_sentence_and_exit_2(accord: Run, words: list[str], says: str) -> None:
+    done = accord(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_version(accord: Run) -> None:
+    done = accord("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("accord ")

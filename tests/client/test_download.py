@@ -1,0 +1,178 @@
+"""A download is there whole, proven and all at once, or not at all; what arrived before a break is not fetched again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import accord
+from accord.client.parts import Part
+from accord.errors import AccordError, IntegrityError, NotFound, Unavailable, UsageError
+from tests.client.scripted import MODIFIED_NS, Fault, Script, Serve, digest_of
+
+LONG = bytes(range(256)) * 4096
+
+
+@pytest.fixture
+def long(serve: Serve) -> tuple[Script, str]:
+    script, url = serve()
+    script.put("folder/long.bin", server1=LONG, server2=LONG)
+    return script, url
+
+
+def parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob(".*.accord-part"))
+
+
+def leave_half(script: Script, url: str, folder: Path) -> Path:
+    """An interrupted download; its part."""
+    script.faults = [Fault(cut_after=500_000)] + [Fault(cut_after=0)] * 3
+    with accord.Client(url) as client, pytest.raises(Unavailable):
+        client.download("folder/long.bin", folder)
+    script.faults = []
+    (part,) = parts(folder)
+    return part
+
+
+def test_a_file_goes_into_a_folder_with_its_time(long: tuple[Script, str], tmp_path: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    with accord.Client(long[1]) as client:
+        done = client.download("folder/long.bin", tmp_path, progress=lambda so_far, total: told.append((so_far, total)))
+    saved = tmp_path / "long.bin"
+    assert done.destination == str(saved)
+    assert saved.read_bytes() == LONG
+    assert saved.stat().st_mtime_ns == MODIFIED_NS
+    assert told[-1] == (len(LONG), len(LONG))
+    assert os.listdir(tmp_path) == ["long.bin"]
+
+
+def test_an_empty_file_is_a_file(serve: Serve, tmp_path: Path) -> None:
+    script, url = serve()
+    script.put("empty", server1=b"", server2=b"")
+    with accord.Client(url) as client:
+        client.download("empty", tmp_path)
+    assert os.listdir(tmp_path) == ["empty"]
+
+
+async def test_the_async_client_downloads_the_same(long: tuple[Script, str], tmp_path: Path) -> None:
+    async with accord.AsyncClient(long[1]) as client:
+        done = await client.download("folder/long.bin", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == LONG
+    assert done.digest == digest_of(LONG)
+
+
+def test_an_interrupted_download_is_resumed(long: tuple[Script, str], tmp_path: Path) -> None:
+    script, url = long
+    part = leave_half(script, url, tmp_path)
+    held = part.stat().st_size
+    assert 0 < held <= 500_000
+    script.seen.clear()
+    with accord.Client(url) as client:
+        done = client.download("folder/long.bin", tmp_path)
+    assert (tmp_path / "long.bin").read_bytes() == LONG
+    assert done.resumed_from_bytes == held - 1
+    assert script.seen[0][2]["Range"] == f"bytes={held - 1}-"
+    assert script.seen[0][2]["If-Range"] == f'"{digest_of(LONG)}"'
+    assert parts(tmp_path) == []
+
+
+def test_a_part_of_another_version_is_not_continued(long: tuple[Script, str], tmp_path: Path) -> None:
+    script, url = long
+    leave_half(script, url, tmp_path)
+    newer = LONG[::-1]
+    script.put("folder/long.bin", server1=newer, server2=newer)
+    with accord.Client(url) as client:
+        done = client.download("folder/long.bin", tmp_path)
+    assert (tmp_path / "long.bin").read_bytes() == newer
+    assert done.resumed_from_bytes == 0
+    assert os.listdir(tmp_path) == ["long.bin"]
+
+
+def test_a_part_that_went_bad_is_dropped_and_fetched_anew(long: tuple[Script, str], tmp_path: Path) -> None:
+    script, url = long
+    part = leave_half(script, url, tmp_path)
+    part.write_bytes(b"\xff" + part.read_bytes()[1:])
+    with accord.Client(url) as client:
+        client.download("folder/long.bin", tmp_path)
+    assert (tmp_path / "long.bin").read_bytes() == LONG
+    assert parts(tmp_path) == []
+
+
+def test_wrong_twice_is_an_integrity_error_and_leaves_nothing(long: tuple[Script, str], tmp_path: Path) -> None:
+    script, url = long
+    (tmp_path / "long.bin").write_bytes(b"what was there")
+    script.faults = [Fault(flip_at=7), Fault(flip_at=70_000)]
+    with accord.Client(url) as client, pytest.raises(IntegrityError):
+        client.download("folder/long.bin", tmp_path)
+    assert (tmp_path / "long.bin").read_bytes() == b"what was there"
+    assert os.listdir(tmp_path) == ["long.bin"]
+
+
+def test_a_version_replaced_in_the_middle_is_started_over(serve: Serve, tmp_path: Path) -> None:
+    (one, first), (two, second) = serve(), serve()
+    one.put("x", server1=LONG, server2=LONG)
+    two.put("x", server1=LONG[::-1], server2=LONG[::-1])
+    one.faults = [Fault(cut_after=300_000)]
+    with accord.Client(first, second) as client:
+        client.download("x", tmp_path)
+    assert (tmp_path / "x").read_bytes() in (LONG, LONG[::-1])
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_nothing_is_left_of_a_file_that_does_not_exist(serve: Serve, tmp_path: Path) -> None:
+    _, url = serve()
+    with accord.Client(url) as client, pytest.raises(NotFound):
+        client.download("nothing", tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_clobber_leaves_a_file_alone(long: tuple[Script, str], tmp_path: Path) -> None:
+    (tmp_path / "long.bin").write_bytes(b"mine")
+    with accord.Client(long[1]) as client, pytest.raises(AccordError, match="is there already"):
+        client.download("folder/long.bin", tmp_path, clobber=False)
+    assert (tmp_path / "long.bin").read_bytes() == b"mine"
+
+
+def test_a_device_is_written_to_and_not_replaced(long: tuple[Script, str], tmp_path: Path) -> None:
+    with accord.Client(long[1]) as client:
+        client.download("folder/long.bin", "/dev/null")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_link_is_followed(long: tuple[Script, str], tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "file")
+    with accord.Client(long[1]) as client:
+        client.download("folder/long.bin", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "file").read_bytes() == LONG
+
+
+def test_two_downloads_to_one_place_do_not_write_into_each_other(long: tuple[Script, str], tmp_path: Path) -> None:
+    part = Part.open(tmp_path / "long.bin", digest_of(LONG))
+    try:
+        with accord.Client(long[1]) as client, pytest.raises(AccordError, match="already being downloaded"):
+            client.download("folder/long.bin", tmp_path)
+    finally:
+        part.close()
+
+
+def test_a_place_that_is_none_is_said_before_anything_is_fetched(long: tuple[Script, str], tmp_path: Path) -> None:
+    script, url = long
+    with accord.Client(url) as client:
+        with pytest.raises(UsageError, match="does not exist"):
+            client.download("folder/long.bin", tmp_path / "no" / "where")
+        with pytest.raises(UsageError, match="is not a folder"):
+            client.download("folder/long.bin", f"{tmp_path}/nowhere/")
+    assert script.seen == []
+
+
+def test_names_of_255_bytes_are_possible(serve: Serve, tmp_path: Path) -> None:
+    script, url = serve()
+    name = "ü" * 127
+    script.put(name, server1=LONG, server2=LONG)
+    with accord.Client(url) as client:
+        client.download(name, tmp_path)
+    assert os.listdir(tmp_path) == [name]

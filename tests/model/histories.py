@@ -1,0 +1,128 @@
+"""Histories of one path on four servers: writes, merges, deletions and outside changes, in any order.
+
+Beside every clock runs a dumb twin that remembers whole sets: all events it has heard of, and which of them are superseded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import strategies as st
+
+from accord.model.names import Digest, ServerName
+from accord.model.versions import (
+    EMPTY_CLOCK,
+    Actor,
+    Clock,
+    Context,
+    Dot,
+    OutsideChanges,
+    Version,
+    found_actor,
+    merge,
+    outside_change,
+    server_actor,
+    write,
+)
+
+ACTORS = [server_actor(ServerName(f"server{number}"), "life1") for number in range(4)]
+CONTENTS = [Digest(bytes([number]) * 32) for number in range(5)]
+
+
+def version(content: int, modified_ns: int = 0) -> Version:
+    return Version(CONTENTS[content], content, modified_ns, "somebody")
+
+
+@dataclass
+class Replica:
+    """One server's clock of one path, and the twin: events heard of, and those superseded."""
+
+    actor: Actor
+    clock: Clock = EMPTY_CLOCK
+    events: dict[Dot, Digest | None] = field(default_factory=dict)
+    superseded: set[Dot] = field(default_factory=set)
+    disk: Digest | None = None
+
+    def current(self) -> dict[Dot, Digest | None]:
+        return {dot: digest for dot, digest in self.events.items() if dot not in self.superseded}
+
+    def new_event(self, digest: Digest | None, covered: set[Dot]) -> None:
+        counter = max((dot.counter for dot in self.events if dot.actor == self.actor), default=0) + 1
+        self.superseded |= covered
+        self.events[Dot(self.actor, counter)] = digest
+
+
+def prefix_of(dots: set[Dot]) -> Context:
+    seen: Context = {}
+    for actor, counter in dots:
+        seen[actor] = max(counter, seen.get(actor, 0))
+    return seen
+
+
+def covered_by(seen: Context, replica: Replica) -> set[Dot]:
+    return {dot for dot in replica.events if dot.counter <= seen.get(dot.actor, 0)}
+
+
+def do_write(me: Replica, reader: Replica, content: int | None) -> None:
+    """A client that read at `reader` (whose knowledge may be old or newer) writes at `me`; None deletes."""
+    do_merge(me, reader)  # a server learns what the writer's token names before it writes
+    seen = reader.clock.context()
+    made = Version(None, 0, 0, "x") if content is None else version(content)
+    me.clock = write(me.clock, seen, me.actor, made)
+    me.new_event(made.digest, covered_by(seen, me))
+    me.disk = made.digest
+
+
+def do_blind_write(me: Replica, content: int) -> None:
+    me.clock = write(me.clock, {}, me.actor, version(content))
+    me.new_event(CONTENTS[content], set())
+    me.disk = CONTENTS[content]
+
+
+def do_merge(me: Replica, other: Replica) -> None:
+    me.clock = merge(me.clock, other.clock)
+    me.events |= other.events
+    me.superseded |= other.superseded
+
+
+def do_outside(me: Replica, content: int, policy: OutsideChanges) -> None:
+    after, before = version(content), me.disk
+    empty, current = not me.clock.entries, me.current()
+    me.clock = outside_change(me.clock, before, after, me.actor, policy)
+    me.disk = after.digest
+    if after.digest in current.values():
+        return
+    if empty:
+        me.events[Dot(found_actor(CONTENTS[content]), 1)] = after.digest
+        return
+    seen = prefix_of({dot for dot, digest in current.items() if digest == before})
+    me.new_event(after.digest, set() if policy is OutsideChanges.DISPUTE else covered_by(seen, me))
+
+
+replica_index = st.integers(0, 3)
+content_index = st.integers(0, 4)
+step = st.one_of(
+    st.tuples(st.just("write"), replica_index, replica_index, st.one_of(st.none(), content_index)),
+    st.tuples(st.just("blind"), replica_index, content_index),
+    st.tuples(st.just("merge"), replica_index, replica_index),
+    st.tuples(st.just("outside"), replica_index, content_index, st.sampled_from(OutsideChanges)),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Replica]:
+    """Four replicas after up to 14 steps, with every state that they passed through."""
+    replicas = [Replica(actor) for actor in ACTORS]
+    passed: list[Replica] = []
+    for kind, *args in draw(st.lists(step, max_size=14)):
+        me = replicas[args[0]]
+        if kind == "write":
+            do_write(me, replicas[args[1]], args[2])
+        elif kind == "blind":
+            do_blind_write(me, args[1])
+        elif kind == "merge":
+            do_merge(me, replicas[args[1]])
+        else:
+            do_outside(me, args[1], args[2])
+        passed.append(Replica(me.actor, me.clock, dict(me.events), set(me.superseded), me.disk))
+    return replicas + passed

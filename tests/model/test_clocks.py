@@ -1,0 +1,155 @@
+"""The laws of clocks, over clocks that histories of writes, merges, deletions and outside changes really reach."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accord.model.names import ServerName
+from accord.model.versions import (
+    EMPTY_CLOCK,
+    Dot,
+    OutsideChanges,
+    Version,
+    discard,
+    found,
+    merge,
+    outside_change,
+    server_actor,
+    write,
+)
+from tests.model.histories import ACTORS, CONTENTS, Replica, histories, version
+
+
+@given(histories())
+def test_a_clock_knows_just_what_its_twin_remembers(states: list[Replica]) -> None:
+    for replica in states:
+        assert {dot: one.digest for dot, one in replica.clock.current()} == replica.current()
+        context = replica.clock.context()
+        assert set(replica.events) == {
+            Dot(actor, number) for actor, top in context.items() for number in range(1, top + 1)
+        }
+
+
+@given(histories(), st.data())
+def test_merging_is_commutative_associative_and_idempotent(states: list[Replica], data: st.DataObject) -> None:
+    a, b, c = (data.draw(st.sampled_from(states)).clock for _ in range(3))
+    assert merge(a, b) == merge(b, a)
+    assert merge(a, merge(b, c)) == merge(merge(a, b), c)
+    assert merge(a, a) == a
+    assert merge(a, merge(a, b)) == merge(a, b)
+    assert merge(a, EMPTY_CLOCK) == a == merge(EMPTY_CLOCK, a)
+
+
+@given(histories())
+def test_whoever_hears_everything_in_any_order_knows_the_same(states: list[Replica]) -> None:
+    outcomes = set()
+    for order in permutations(state.clock for state in states[:4]):
+        total = EMPTY_CLOCK
+        for clock in order:
+            total = merge(total, clock)
+        outcomes.add(total)
+    assert len(outcomes) == 1
+
+
+@given(histories(), st.data())
+def test_a_write_supersedes_exactly_what_its_context_covers(states: list[Replica], data: st.DataObject) -> None:
+    me = data.draw(st.sampled_from(states[:4]))
+    seen = data.draw(st.sampled_from(states)).clock.context()
+    before = me.clock.current()
+    after = write(me.clock, seen, me.actor, version(0, modified_ns=77))
+    kept = [(dot, one) for dot, one in before if dot.counter > seen.get(dot.actor, 0)]
+    top = max(me.clock.context().get(me.actor, 0), seen.get(me.actor, 0))
+    new = (Dot(me.actor, top + 1), version(0, modified_ns=77))
+    assert sorted(after.current()) == sorted([*kept, new])
+    everything = {
+        actor: max(seen.get(actor, 0), me.clock.context().get(actor, 0)) for actor in {*seen, *me.clock.context()}
+    }
+    assert after.context() == {**everything, me.actor: top + 1}
+
+
+@given(histories(), st.data())
+def test_discarding_forgets_versions_and_never_events(states: list[Replica], data: st.DataObject) -> None:
+    clock, other = (data.draw(st.sampled_from(states)).clock for _ in range(2))
+    assert discard(clock, {}) == clock
+    assert discard(clock, clock.context()).current() == []
+    left = discard(clock, other.context())
+    assert set(left.current()) <= set(clock.current())
+    assert all(left.context()[actor] >= counter for actor, counter in clock.context().items())
+    assert merge(clock, left) == left
+
+
+@given(histories())
+def test_a_clock_is_bounded_by_actors_and_rivals(states: list[Replica]) -> None:
+    for replica in states:
+        actors = {dot.actor for dot in replica.events}
+        assert len(replica.clock.entries) == len(actors)
+        assert sum(len(entry.versions) for entry in replica.clock.entries) == len(replica.current())
+        assert [entry.actor for entry in replica.clock.entries] == sorted(actors)
+
+
+def test_a_thousand_writes_in_a_row_leave_one_version() -> None:
+    clock = EMPTY_CLOCK
+    for number in range(1000):
+        clock = write(clock, clock.context(), ACTORS[number % 2], version(number % 5))
+    assert len(clock.current()) == 1
+    assert len(clock.entries) == 2
+
+
+def test_concurrent_writes_both_survive_until_somebody_has_seen_both() -> None:
+    start = write(EMPTY_CLOCK, {}, ACTORS[0], version(0))
+    left = write(start, start.context(), ACTORS[0], version(1))
+    right = write(start, start.context(), ACTORS[1], version(2))
+    both = merge(left, right)
+    assert {one.digest for _, one in both.current()} == {CONTENTS[1], CONTENTS[2]}
+    resolved = write(both, both.context(), ACTORS[1], version(3))
+    assert merge(merge(left, resolved), right) == resolved
+
+
+def test_the_same_bytes_found_twice_are_one_event() -> None:
+    here, there = found(version(1, modified_ns=5)), found(version(1, modified_ns=9))
+    assert here.context() == there.context()
+    assert [one.modified_ns for _, one in merge(here, there).current()] == [9]
+    assert merge(here, there) == merge(there, here)
+
+
+def test_different_bytes_found_are_rivals() -> None:
+    assert len(merge(found(version(1)), found(version(2))).current()) == 2
+
+
+def test_a_tombstone_is_never_found() -> None:
+    with pytest.raises(ValueError, match="tombstone"):
+        found(Version(None, 0, 0, ""))
+
+
+def test_a_disputed_outside_change_stands_beside_what_was_there() -> None:
+    clock = outside_change(found(version(0)), CONTENTS[0], version(1), ACTORS[0], OutsideChanges.DISPUTE)
+    assert {one.digest for _, one in clock.current()} == {CONTENTS[0], CONTENTS[1]}
+
+
+def test_an_adopted_outside_change_supersedes_what_was_on_that_disk_and_nothing_else() -> None:
+    rivals = merge(found(version(0)), found(version(2)))
+    clock = outside_change(rivals, CONTENTS[0], version(1), ACTORS[0], OutsideChanges.ADOPT)
+    assert {one.digest for _, one in clock.current()} == {CONTENTS[1], CONTENTS[2]}
+
+
+@pytest.mark.parametrize("policy", OutsideChanges)
+def test_known_content_put_back_is_that_version(policy: OutsideChanges) -> None:
+    changed = outside_change(found(version(0)), CONTENTS[0], version(1), ACTORS[0], OutsideChanges.DISPUTE)
+    assert outside_change(changed, CONTENTS[1], version(0), ACTORS[0], policy) == changed
+
+
+@pytest.mark.parametrize("policy", OutsideChanges)
+def test_content_of_an_unknown_path_is_found(policy: OutsideChanges) -> None:
+    assert outside_change(EMPTY_CLOCK, None, version(3), ACTORS[0], policy) == found(version(3))
+
+
+def test_a_new_life_of_an_index_makes_events_of_its_own() -> None:
+    name = ServerName("server1")
+    old, new = server_actor(name, "life1"), server_actor(name, "life2")
+    before = write(EMPTY_CLOCK, {}, old, version(0))
+    after_loss = write(EMPTY_CLOCK, {}, new, version(1))
+    assert len(merge(before, after_loss).current()) == 2

@@ -1,0 +1,119 @@
+"""What is written down reads back the same, and what Accord did not write is refused."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accord import codec
+from accord.errors import IntegrityError, InvalidQuery
+from accord.model.names import Digest
+from accord.model.versions import EMPTY_CLOCK, Actor, Clock, Version, found, merge, write
+
+digests = st.binary(min_size=32, max_size=32).map(Digest)
+versions = st.builds(
+    Version,
+    st.one_of(st.none(), digests),
+    st.integers(0, 2**62),
+    st.integers(-(2**62), 2**63 - 1),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.booleans(),
+)
+
+
+@st.composite
+def clocks(draw: st.DrawFn) -> Clock:
+    clock = EMPTY_CLOCK
+    for actor, version, sees in draw(st.lists(st.tuples(st.sampled_from("abc"), versions, st.booleans()), max_size=5)):
+        clock = write(clock, clock.context() if sees else {}, Actor(actor), version)
+    return clock
+
+
+@given(clocks())
+def test_a_clock_reads_back_as_it_was(clock: Clock) -> None:
+    raw = codec.encode_clock(clock)
+    back = codec.decode_clock(raw)
+    assert back == clock
+    assert codec.encode_clock(back) == raw
+    assert all(version.digest is None or type(version.digest) is Digest for _, version in back.current())
+
+
+@given(clocks(), st.data())
+def test_half_a_clock_is_refused(clock: Clock, data: st.DataObject) -> None:
+    raw = codec.encode_clock(clock)
+    with pytest.raises(IntegrityError, match="clock"):
+        codec.decode_clock(raw[: data.draw(st.integers(0, len(raw) - 1))])
+
+
+@given(st.binary(max_size=60))
+def test_garbage_is_a_clock_or_an_integrity_error(raw: bytes) -> None:
+    try:
+        codec.decode_clock(raw)
+    except IntegrityError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        (2, []),
+        (1, [("a", 1, [(b"short", 0, 0, "", False)])]),
+        (1, [("a", 0, [])]),
+        (1, [("a", -1, [])]),
+        (1, [("a", 1, [(None, 0, 0, "", False), (None, 0, 0, "", False)])]),
+        (1, [("b", 1, []), ("a", 1, [])]),
+        (1, [("a", 1, []), ("a", 1, [])]),
+    ],
+    ids=["other format", "short digest", "no event", "negative", "more versions than events", "unsorted", "twice"],
+)
+def test_a_clock_that_breaks_its_own_rules_is_refused(written: object) -> None:
+    with pytest.raises(IntegrityError):
+        codec.decode_clock(msgspec.msgpack.encode(written))
+
+
+@given(st.lists(clocks(), max_size=3))
+def test_a_token_reads_back_as_what_was_seen(seen: list[Clock]) -> None:
+    total = EMPTY_CLOCK
+    for clock in seen:
+        total = merge(total, clock)
+    token = codec.context_token(tuple(seen))
+    assert codec.read_context_token(token) == total.context()
+    assert token.isascii()
+    assert not set(token) & set(' ",;=+/')
+
+
+A_TOKEN = codec.context_token((found(Version(Digest(b"x" * 32), 1, 1, "")),))
+
+
+@given(st.integers(0, len(A_TOKEN) - 1), st.sampled_from("ABCxyz019-_"))
+def test_a_token_with_a_letter_changed_is_refused(at: int, letter: str) -> None:
+    changed = A_TOKEN[:at] + letter + A_TOKEN[at + 1 :]
+    padded = [base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)) for token in (changed, A_TOKEN)]
+    if padded[0] == padded[1]:
+        return
+    with pytest.raises(InvalidQuery):
+        codec.read_context_token(changed)
+
+
+@pytest.mark.parametrize("token", [A_TOKEN[:-1], A_TOKEN[:8], A_TOKEN[:3], "", "x", "é", "a b", "\x00", "A" * 10_000])
+def test_a_token_cut_short_or_made_up_is_refused(token: str) -> None:
+    with pytest.raises(InvalidQuery):
+        codec.read_context_token(token)
+
+
+def forged(content: object) -> str:
+    body = msgspec.msgpack.encode(content)
+    return base64.urlsafe_b64encode(binascii.crc32(body).to_bytes(4, "big") + body).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    "content", [(2, {}), (1, []), (1, {"a": "b"}), (1, {"a": 0}), (1, {"a": -1}), (1, {"a": 2**63}), 7]
+)
+def test_a_token_with_the_right_checksum_and_wrong_content_is_refused(content: object) -> None:
+    with pytest.raises(InvalidQuery):
+        codec.read_context_token(forged(content))
