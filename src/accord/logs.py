@@ -33,7 +33,12 @@ def configure_logging(form: LogForm = LogForm.AUTO) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if as_text else "iso", utc=not as_text),
     ]
     ending: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=on_terminal, pad_event_to=0)]
+        # Never a traceback with the values of variables: the cluster key may be among them.
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=on_terminal, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

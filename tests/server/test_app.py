@@ -66,6 +66,7 @@ async def test_the_head_of_a_listing_walks_nothing(parts: Services, client: http
     parts.store.walk = None  # type: ignore[method-assign, assignment]
     answer = await client.head("/list/", headers={"accept": "application/x-ndjson"})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    assert "content-length" not in answer.headers
 
 
 async def test_the_listing_as_a_page(client: httpx2.AsyncClient) -> None:

@@ -19,7 +19,7 @@ from accord.client.transfer import Held, Transfer, Wanted, open_transfer
 from accord.errors import ChangedWhileReading, IntegrityError
 
 GATHER_BYTES: Final = 4 * 1024 * 1024
-"""How much is written at once; a download holds so much in memory, and what the connection buffers."""
+"""How much is written at once; a download holds twice so much in memory."""
 MAX_STARTS: Final = 2
 """A whole that turned out wrong, or a version that was replaced meanwhile, is started over once."""
 
@@ -108,7 +108,7 @@ async def _fill(session: Session, transfer: Transfer, part: Part, progress: Prog
                 if progress is not None:
                     progress(done, transfer.size)
     finally:
-        # Also what came before a break or Ctrl-C: it need not come again.
+        # Also what came before a break or Ctrl-C: it need not come again. Waits for the disk at most once.
         part.write(gathered)
     if progress is not None:
         progress(done + size, transfer.size)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +37,8 @@ class Part:
         self.path = path
         self.digest = digest
         self._descriptor = descriptor
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="accord-part")
+        self._writing: Future[None] | None = None
 
     @classmethod
     def open(cls, destination: Path, digest: Digest) -> Self:
@@ -71,14 +74,28 @@ class Part:
             os.lseek(self._descriptor, 0, os.SEEK_SET)
 
     def write(self, blocks: list[bytes]) -> None:
-        with translated(self.path):
-            written = os.writev(self._descriptor, blocks) if blocks else 0
-            rest = memoryview(b"".join(blocks))[written:] if written < sum(map(len, blocks)) else memoryview(b"")
+        """Append, in the background: while the disk takes these, the next can be received. Raises what became of the last ones."""
+        self._written()
+        self._writing = self._writer.submit(self._append, blocks)
+
+    def _append(self, blocks: list[bytes]) -> None:
+        if not blocks:
+            return
+        written = os.writev(self._descriptor, blocks)
+        if written < sum(map(len, blocks)):
+            rest = memoryview(b"".join(blocks))[written:]
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
+    def _written(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            with translated(self.path):
+                writing.result()
+
     def finish(self, destination: Path, modified: str | None, *, clobber: bool) -> None:
         """fsync, rename, fsync of the folder: the destination is the old file or the whole new one, also after a crash."""
+        self._written()
         with translated(destination):
             if modified is not None:
                 at_ns = int(datetime.fromisoformat(modified).timestamp()) * 1_000_000_000
@@ -103,11 +120,14 @@ class Part:
             self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
+        """Waits for what is still being written: it need not come again."""
+        self._writer.shutdown()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def drop_if_empty(self) -> None:
+        self._writer.shutdown()
         if self._descriptor >= 0 and os.fstat(self._descriptor).st_size == 0:
             self.drop()
 

@@ -11,13 +11,15 @@ no winner, and looks at no timestamp. The table it follows is in docs/architectu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import reduce
+from functools import lru_cache, reduce
 
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.versions import EMPTY_CLOCK, Clock, Version, merge
+
+_CACHED_AGREEMENTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def compare(path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict:
     if agreed is not None:
         return agreed
     ordered = [(server, answers[server]) for server in sorted(answers)]
-    clocks = _distinct(answer.clock for _, answer in ordered if isinstance(answer, Present | Deleted | Damaged))
+    clocks = _distinct([answer.clock for _, answer in ordered if isinstance(answer, Present | Deleted | Damaged)])
     claims = _current_claims(answers, merged(clocks))
     versions = _held(claims, ordered)
     kind = _kind(claims, versions, answers.values())
@@ -194,18 +196,26 @@ def _all_agree(path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict 
         if type(answer) is not Present or (copies and answer.digest != copies[0].digest):
             return None
         copies.append(answer)
-    digest = copies[0].digest
-    newest = max(copies, key=lambda copy: copy.modified_ns)
-    return Verdict(
-        path,
-        Kind.IDENTICAL,
-        (HeldVersion(_version_of(newest), names),),
-        tuple(ServerReport(name, State.CURRENT, digest) for name in names),
-        _distinct(copy.clock for copy in copies),
-    )
+    newest = copies[0]
+    for copy in copies:
+        if copy.modified_ns > newest.modified_ns:
+            newest = copy
+    versions, reports = _agreement(names, _version_of(newest))
+    return Verdict(path, Kind.IDENTICAL, versions, reports, _distinct([copy.clock for copy in copies]))
 
 
-def _distinct(clocks: Iterable[Clock]) -> tuple[Clock, ...]:
+@lru_cache(maxsize=_CACHED_AGREEMENTS)
+def _agreement(
+    names: tuple[ServerName, ...], version: Version
+) -> tuple[tuple[HeldVersion, ...], tuple[ServerReport, ...]]:
+    """What an agreement of `names` on `version` looks like: the same values again for a file that is read again."""
+    return (HeldVersion(version, names),), tuple(ServerReport(name, State.CURRENT, version.digest) for name in names)
+
+
+def _distinct(clocks: Sequence[Clock]) -> tuple[Clock, ...]:
+    # Clocks are decoded once and shared, so that the same knowledge is mostly the same object, and comparing it costs nothing.
+    if all(clock is clocks[0] for clock in clocks):
+        return tuple(clocks[:1])
     return tuple(dict.fromkeys(clocks))
 
 
@@ -246,9 +256,12 @@ def _held(claims: set[Claim], ordered: list[tuple[ServerName, Answer]]) -> tuple
 
 
 def _version_of(copy: Present) -> Version:
-    for _, version in copy.clock.current():
-        if version.digest == copy.digest:
-            return version._replace(modified_ns=copy.modified_ns, executable=copy.executable)
+    for entry in copy.clock.entries:
+        for version in entry.versions:
+            if version.digest == copy.digest:
+                if version.modified_ns == copy.modified_ns and version.executable == copy.executable:
+                    return version
+                return version._replace(modified_ns=copy.modified_ns, executable=copy.executable)
     return Version(copy.digest, copy.size, copy.modified_ns, "", copy.executable)
 
 

@@ -14,8 +14,9 @@ from accord.peers.stream import Stream
 
 MAX_BUFFERED_BYTES = 2 * 1024 * 1024
 RESUME_BYTES = MAX_BUFFERED_BYTES // 2
-JOINED_BYTES = 1024 * 1024
-"""What has arrived is handed on in blocks of up to this size: what follows (hashing in a thread) costs something for each."""
+SMALL_PIECE_BYTES = 64 * 1024
+"""Pieces smaller than this are joined before they are handed on. Joining larger ones costs more than it saves: each join is a fresh
+block of memory, whose pages the kernel has to clear."""
 
 
 class Inbox:
@@ -56,7 +57,7 @@ class Inbox:
             await self._arrival(patience_s)
         is_data, payload = self._items.popleft()
         self._buffered_bytes -= len(payload)
-        if is_data and self._items:
+        if is_data and len(payload) < SMALL_PIECE_BYTES and self._items:
             payload = self._joined(payload)
         if self._buffered_bytes < RESUME_BYTES:
             self._stream.hold(reading=True)
@@ -64,7 +65,7 @@ class Inbox:
 
     def _joined(self, first: bytes) -> bytes:
         pieces, size = [first], len(first)
-        while self._items and self._items[0][0] and size + len(self._items[0][1]) <= JOINED_BYTES:
+        while self._items and self._items[0][0] and size < SMALL_PIECE_BYTES:
             piece = self._items.popleft()[1]
             size += len(piece)
             pieces.append(piece)

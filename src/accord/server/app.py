@@ -66,7 +66,9 @@ class _Routes:
         form = _form(request, listing.FORMS)
         if request.method == "HEAD":
             # The length would be known only after the whole walk, which nobody reads.
-            return Response(headers={**_COMMON, "content-type": form.value})
+            head = Response(headers={**_COMMON, "content-type": form.value})
+            del head.headers["content-length"]
+            return head
         merge = listing.Merge(self._streams(prefix, query.after), prefix, show_deleted=query.show_deleted)
         if form is Form.NDJSON:
             lines = listing.as_lines(merge, query.limit)

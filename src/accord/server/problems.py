@@ -28,6 +28,9 @@ from accord.server.rendering import JSON, server_bodies, verdict_body
 TYPE_ROOT = "/problems/"
 UNKNOWN_RETRY_S = 1
 
+_SENT = frozenset((Kind.IDENTICAL, Kind.STALE, Kind.PARTIAL, Kind.UNVERIFIED, Kind.DIVERGED))
+"""The verdicts that come with bytes, or a choice of them."""
+
 
 class NoSuchPage(NotFound):
     """The address names neither a file nor anything else this server has: nobody was asked."""
@@ -88,6 +91,8 @@ def _sound(text: str) -> str:
 
 def problem_of(verdict: Verdict) -> AccordError | None:
     """The error that a verdict amounts to; None where there is something to send (200 or 300)."""
+    if verdict.kind in _SENT:
+        return None
     path = verdict.path
     extra = {
         "servers": server_bodies(verdict.servers),
@@ -95,8 +100,6 @@ def problem_of(verdict: Verdict) -> AccordError | None:
         "context": context_token(verdict.clocks),
     }
     match verdict.kind:
-        case Kind.IDENTICAL | Kind.STALE | Kind.PARTIAL | Kind.UNVERIFIED | Kind.DIVERGED:
-            return None
         case Kind.MISSING:
             return NotFound(_missing_sentence(verdict), path=path, extra=extra)
         case Kind.DELETED:
@@ -110,6 +113,8 @@ def problem_of(verdict: Verdict) -> AccordError | None:
             checking = any(one.state is State.CHECKING for one in verdict.servers)
             error = StillChecking if checking else UnknownState
             return error(_unknown_sentence(verdict), path=path, extra=extra, retry_after_s=UNKNOWN_RETRY_S)
+        case _:
+            raise ValueError(f"{verdict.kind} is no problem")
 
 
 def rivals_refused(verdict: Verdict) -> RivalVersions:

@@ -171,6 +171,7 @@ class AccordProtocol(HttpToolsProtocol):
         """Received since the header began, as far as it is not complete; what came with its first byte is not counted."""
         self._field_bytes = 0
         self._head_deadline: asyncio.TimerHandle | None = None
+        self._idle_since_s = 0.0
         self._refusal: AccordError | None = None
         self._is_peer = False
 
@@ -179,16 +180,18 @@ class AccordProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self._idle_since_s = self.loop.time()
+        self._watch_idle()
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch_head()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
             self._head_bytes += len(data)
-        self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -204,6 +207,17 @@ class AccordProtocol(HttpToolsProtocol):
             self._refuse(HeadersTooLarge(f"The request's header is larger than {MAX_HEAD_BYTES} bytes."))
         elif self._head_bytes and self._head_deadline is None:
             self._watch_head()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without a timer for every answer: one for the connection looks now and then how long it has been idle."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle_since_s = self.loop.time()
 
     # --- the parser's callbacks ---
 
@@ -265,6 +279,7 @@ class AccordProtocol(HttpToolsProtocol):
     def _hand_over(self, rest: bytes) -> None:
         """From here on the connection is the peers': see `server.peer_endpoint`."""
         self._unwatch_head()
+        self._unset_keepalive_if_required()
         self.connections.discard(self)
         endpoint = self._handlers.peer_endpoint()
         self.transport.set_protocol(endpoint)
@@ -302,6 +317,15 @@ class AccordProtocol(HttpToolsProtocol):
             problem = render(refusal, fields=[(b"connection", b"close")])
             self.transport.write(render_head(problem.status, problem.fields, now_s=int(time.time())) + problem.body)
         self.transport.close()
+
+    def _watch_idle(self) -> None:
+        """Close the connection once it has been idle for uvicorn's keep-alive time, give or take as much again."""
+        idle_s = self.loop.time() - self._idle_since_s
+        is_idle = self._head_deadline is None and (self.cycle is None or self.cycle.response_complete)
+        if is_idle and idle_s >= self.timeout_keep_alive:
+            self.timeout_keep_alive_handler()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._watch_idle)
 
     def _watch_head(self) -> None:
         self._head_deadline = self.loop.call_later(HEAD_DEADLINE_S, self._head_overdue)

@@ -40,7 +40,7 @@ from accord.store.private import PrivateFolder
 from accord.store.records import Judge
 from accord.store.staging import DirectoryStaging
 
-LOOKING_THREADS = 8
+LOOKING_THREADS = 16
 CACHED_BLOCK_LISTS = 256
 
 T = TypeVar("T")

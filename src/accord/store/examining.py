@@ -63,8 +63,7 @@ class Examiner:
             return Unreachable(f"this server's store failed: {error.detail}")
 
     def hash_large(self, path: FilePath, progress: Progress, *, reread: bool) -> Opened | Answer:
-        """The job: hash the file whatever its size. It waits first until a write would show in the timestamps, so that the
-        work is not for nothing."""
+        """The job: hash the file whatever its size."""
         try:
             found = self._look(path, None, reread, progress)
             assert not isinstance(found, TooLarge)
@@ -112,8 +111,7 @@ class Examiner:
         progress.total_bytes = stat.size
         if up_to_bytes is not None and stat.size > up_to_bytes:
             return TooLarge(stat.size)
-        if up_to_bytes is None:
-            self._wait_out_the_race(stat)
+        self._wait_out_the_race(stat)
         seen = self._hash(fd, stat, progress)
         return None if seen is None else self._record(path, fd, record, seen)
 
@@ -133,6 +131,8 @@ class Examiner:
         return after.known_damage(seen.stat) or Opened(fd, after)
 
     def _wait_out_the_race(self, stat: Stat) -> None:
+        """Hash only once a write would show in the timestamps. A write is stamped when it begins: a hash taken in its middle
+        would otherwise be of a mixture that never was a version, and an event would be made of it."""
         age_ns = self._now_ns() - stat.ctime_ns
         if 0 <= age_ns <= RACY_WINDOW_NS:
             self.closing.wait((RACY_WINDOW_NS - age_ns + 1_000_000) / _NS_PER_S)

@@ -28,7 +28,7 @@ from accord.store.examining import Examiner, Opened, TooLarge
 from accord.store.hashing import SMALL_BYTES, HashingPool, own_buffer
 from accord.store.index import Index, Row
 from accord.store.port import Indexing
-from accord.store.records import Judge, Stat, is_executable
+from accord.store.records import Judge, Stat, is_executable, is_racy
 from accord.store.walk import Run, stat_in, walk_runs
 
 RUNS_IN_FLIGHT = 8
@@ -186,6 +186,8 @@ class FirstIndexing:
         if count != after.st_size or before.st_ctime_ns != after.st_ctime_ns or before.st_mtime_ns != after.st_mtime_ns:
             return None
         stat = Stat.of(after)
+        if is_racy(stat.ctime_ns, began_ns):
+            return None
         executable = is_executable(after.st_mode)
         clock = found(Version(digest, count, stat.mtime_ns, self._tools.judge.author, executable))
         return (path, *stat, began_ns, digest, encode_clock(clock), int(executable), 0, None)

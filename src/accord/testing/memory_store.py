@@ -1,6 +1,6 @@
 """A store in memory, for tests of what stands above a store. Keeps the contract of `store.port`, with nothing behind it.
 
-Its methods in the second half are the test's hands on the disk: changes behind Accord's back, rot, obstacles, slow hashing. Judging what
+Its methods in the second half are the test's hands on the disk: changes behind Accord's back, rot, obstacles, slow hashing. What
 those mean is left to the same rules (`store.records`) that the real store follows.
 """
 

@@ -263,14 +263,13 @@ class StoreConformance:
         copy.close()
 
     async def test_a_listing_is_in_the_order_of_utf_8_bytes(self, disk: Disk) -> None:
-        names = ["a/b", "a.txt", "a/b.txt", "a0", "a/b/../c".replace("../", ""), "Z", "é", "😀/x", "\uffff"]
-        names.remove("a/b")
+        names = ["a.txt", "a/b.txt", "a0", "a/b/c", "Z", "é", "😀/x", "\uffff"]
         for name in names:
             disk.write(name, b"x")
         paths = [one.path for one in listed(disk.store)]
         assert paths == sorted(names, key=lambda name: name.encode())
         assert [one.path for one in listed(disk.store, "a")] == ["a/b.txt", "a/b/c"]
-        assert [one.path for one in listed(disk.store, "", "a/b.txt")] == paths[paths.index("a/b.txt") + 1 :]
+        assert [one.path for one in listed(disk.store, "", "a/b.txt")] == paths[paths.index(FilePath("a/b.txt")) + 1 :]
         assert listed(disk.store, "nowhere") == []
 
     async def test_a_listing_comes_in_pages(self, disk: Disk) -> None:

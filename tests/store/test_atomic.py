@@ -1,0 +1,166 @@
+"""Taking in: durable or refused, and a refusal says why."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from accord.errors import DiskFull, StoreFailed
+from accord.model.names import FilePath
+from accord.model.verdict import Absent, Damaged
+from accord.model.versions import Version, found
+from accord.store.port import BLOCK_BYTES
+from accord.testing.store_conformance import HELLO, WAIT_S, digest_of, present, take_in, version_of
+
+from .disks import open_disk
+
+
+class Fsync:
+    """Counts, and fails from the `bad`-th call on."""
+
+    def __init__(self, bad: int | None = None) -> None:
+        self.calls = 0
+        self.bad = bad
+
+    def __call__(self, fd: int) -> None:
+        self.calls += 1
+        if self.bad is not None and self.calls >= self.bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        os.fsync(fd)
+
+
+async def test_the_file_its_folder_and_each_new_ancestor_are_synced(tmp_path: Path) -> None:
+    fsync = Fsync()
+    async with open_disk(tmp_path, fsync=fsync) as disk:
+        await take_in(disk.store, FilePath("a/b/file"), b"x", Absent())
+        assert fsync.calls == 4  # the file, the root (for a), a (for b), b (for the file)
+        await take_in(disk.store, FilePath("a/b/other"), b"x", Absent())
+        assert fsync.calls == 6
+
+
+@pytest.mark.parametrize("bad", [1, 2])
+async def test_a_failed_fsync_fails_the_write_and_is_not_tried_again(tmp_path: Path, bad: int) -> None:
+    fsync = Fsync(bad)
+    async with open_disk(tmp_path, fsync=fsync) as disk:
+        assert disk.store.degraded() is None
+        with pytest.raises(StoreFailed):
+            await take_in(disk.store, HELLO, b"x", Absent())
+        assert "could not be made durable" in (disk.store.degraded() or "")
+        with pytest.raises(StoreFailed, match="no longer takes anything in"):
+            await take_in(disk.store, FilePath("other"), b"x", Absent())
+        assert fsync.calls == bad
+        assert os.listdir(tmp_path / ".accord" / "staging") == []
+    async with open_disk(tmp_path) as disk:
+        answer = await disk.store.examine(HELLO, wait_s=WAIT_S)
+        if answer != Absent():
+            assert (await present(disk.store)).clock == found(version_of(b"x"))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting a small disk needs root")
+async def test_a_full_disk_refuses_clearly_and_recovers(small: Path) -> None:
+    async with open_disk(small) as disk:
+        disk.write(HELLO, b"sound")
+        before = await present(disk.store)
+        content = os.urandom(5 * BLOCK_BYTES)
+        with pytest.raises(DiskFull):  # at once, before any byte has come
+            await disk.store.stage(FilePath("big"), version_of(content), found(version_of(content)), replacing=Absent())
+        ballast = small / ".accord" / "ballast"
+        staging = await disk.store.stage(
+            FilePath("big"), version_of(content[:BLOCK_BYTES]), found(version_of(content)), replacing=Absent()
+        )
+        with pytest.raises(OSError, match="No space left"):
+            ballast.write_bytes(bytes(8 * BLOCK_BYTES))
+        with pytest.raises(DiskFull):
+            await staging.write(content[:BLOCK_BYTES])
+        await staging.abort()
+        assert disk.store.degraded() == "its disk is full"
+        assert await present(disk.store) == before
+        ballast.unlink()
+        assert await take_in(disk.store, FilePath("fits"), b"x", Absent()) is not None
+        assert disk.store.degraded() is None
+
+
+async def test_a_damaged_file_goes_to_quarantine(tmp_path: Path) -> None:
+    async with open_disk(tmp_path) as disk:
+        disk.write(HELLO, b"sound")
+        await present(disk.store)
+        disk.rot(HELLO)
+        damaged = await disk.store.examine(HELLO, wait_s=WAIT_S, reread=True)
+        assert isinstance(damaged, Damaged)
+        await take_in(disk.store, HELLO, b"sound", damaged)
+        quarantine = tmp_path / ".accord" / "quarantine"
+        assert [file.read_bytes() for file in quarantine.iterdir()] == [b"round"]
+
+
+async def test_a_damaged_file_that_was_mended_meanwhile_stays(tmp_path: Path) -> None:
+    async with open_disk(tmp_path) as disk:
+        disk.write(HELLO, b"sound")
+        await present(disk.store)
+        disk.rot(HELLO)
+        damaged = await disk.store.examine(HELLO, wait_s=WAIT_S, reread=True)
+        staging = await disk.store.stage(HELLO, version_of(b"other"), found(version_of(b"other")), replacing=damaged)
+        await staging.write(b"other")
+        disk.write(HELLO, b"mended")
+        assert await staging.commit() is None
+        assert disk.content(HELLO) == b"mended"
+
+
+async def test_start_up_cleans_staging_and_keeps_what_was_being_replaced(tmp_path: Path) -> None:
+    async with open_disk(tmp_path):
+        pass
+    private = tmp_path / ".accord"
+    (private / "staging" / "half").write_bytes(b"half a file")
+    (private / "staging" / "bad.replacing").write_bytes(b"a damaged file")
+    async with open_disk(tmp_path):
+        assert os.listdir(private / "staging") == []
+        assert os.listdir(private / "quarantine") == ["bad.replacing"]
+
+
+async def test_a_version_brings_its_time_and_its_executable_bit(tmp_path: Path) -> None:
+    async with open_disk(tmp_path) as disk:
+        version = Version(digest_of(b"#!"), 2, 1_234_567_890_123_456_789, "server2", True)
+        staging = await disk.store.stage(HELLO, version, found(version), replacing=Absent())
+        await staging.write(b"#!")
+        answer = await staging.commit()
+        status = os.stat(tmp_path / HELLO)
+        assert status.st_mode & 0o100
+        assert status.st_mtime_ns == version.modified_ns
+        assert answer == await present(disk.store)
+        assert answer is not None
+        assert answer.executable
+        held = disk.store.glance(HELLO)  # what Accord wrote itself need not be hashed again
+        assert held is not None
+        held.close()  # type: ignore[union-attr]
+
+
+async def test_a_crash_between_rename_and_record_makes_no_event(tmp_path: Path) -> None:
+    """The clock was promised to the index before the rename; so the content is a known version afterwards."""
+    async with open_disk(tmp_path) as disk:
+        disk.write(HELLO, b"old")
+        await present(disk.store)
+        disk.remove(HELLO)
+        answer = await take_in(disk.store, HELLO, b"new", Absent())
+        assert answer is not None
+        from dataclasses import replace
+
+        record = disk.store._index.get(HELLO)
+        assert record is not None
+        promised = replace(record, stat=None, digest=digest_of(b"old"))
+        assert disk.store._index.replace(HELLO, record, promised, durable=True)
+    async with open_disk(tmp_path) as disk:
+        assert (await present(disk.store)).clock == answer.clock

@@ -1,0 +1,210 @@
+"""The index outlives crashes and damage, belongs to one server, and is never read by an older release."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import apsw
+import pytest
+import structlog
+
+from accord.errors import ConfigError
+from accord.model.names import FilePath
+from accord.model.verdict import Absent, Present
+from accord.model.versions import EMPTY_CLOCK, found
+from accord.store import index as index_rules
+from accord.store.index import row_of
+from accord.store.index_file import open_index
+from accord.store.records import Record, Stat
+from accord.testing.store_conformance import digest_of, listed, present, version_of
+
+from .disks import open_disk
+
+FILES = {"hello.txt": b"This is a test", "folder/other.txt": b"other"}
+
+
+def write_files(root: Path) -> None:
+    for path, content in FILES.items():
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_bytes(content)
+
+
+async def clocks(root: Path) -> dict[str, object]:
+    async with open_disk(root) as disk:
+        return {path: (await present(disk.store, FilePath(path))).clock for path in FILES}
+
+
+async def test_it_is_kept_from_one_start_to_the_next(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    async with open_disk(tmp_path) as disk:
+        before = [await present(disk.store, FilePath(path)) for path in FILES]
+        incarnation = disk.store._index.incarnation
+    async with open_disk(tmp_path) as disk:
+        assert [disk.store._index.get(FilePath(path)).present() for path in FILES] == before  # type: ignore[union-attr]
+        assert disk.store._index.incarnation == incarnation
+
+
+def _delete(file: Path) -> None:
+    file.unlink()
+
+
+def _overwrite(file: Path) -> None:
+    file.write_bytes(b"garbage" * 5000)
+
+
+def _truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def _scratch(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[4096:] = b"\xaa" * (len(content) - 4096)
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [_delete, _overwrite, _truncate, _scratch])
+async def test_a_lost_or_broken_index_is_rebuilt_from_the_files(tmp_path: Path, harm: object) -> None:
+    write_files(tmp_path)
+    before = await clocks(tmp_path)
+    harm(tmp_path / ".accord" / "index.db")  # type: ignore[operator]
+    with structlog.testing.capture_logs() as logs:
+        assert await clocks(tmp_path) == before
+    warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+    assert len(warnings) == 1
+    assert "index is" in warnings[0]
+    assert "rebuilt from the files" in warnings[0]
+    with structlog.testing.capture_logs() as logs:
+        assert await clocks(tmp_path) == before
+    assert [line for line in logs if line["log_level"] == "warning"] == []
+
+
+async def test_a_rebuilt_index_is_a_new_life(tmp_path: Path) -> None:
+    async with open_disk(tmp_path) as disk:
+        before = disk.store._index.incarnation
+    _overwrite(tmp_path / ".accord" / "index.db")
+    async with open_disk(tmp_path) as disk:
+        assert disk.store._index.incarnation != before
+
+
+async def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+    async with open_disk(tmp_path):
+        pass
+    with apsw.Connection(str(tmp_path / ".accord" / "index.db")) as db:
+        db.pragma("user_version", 99)
+    with pytest.raises(ConfigError, match="newer release"):
+        async with open_disk(tmp_path):
+            pass
+    assert apsw.Connection(str(tmp_path / ".accord" / "index.db")).pragma("user_version") == 99
+
+
+async def test_two_servers_never_share_a_store(tmp_path: Path) -> None:
+    async with open_disk(tmp_path):
+        with pytest.raises(ConfigError, match=rf"Another server \(process {os.getpid()}\) uses"):
+            async with open_disk(tmp_path):
+                pass
+    async with open_disk(tmp_path):
+        pass
+
+
+def test_records_come_back_as_they_were(tmp_path: Path) -> None:
+    index = open_index(tmp_path, is_new_store=True)
+    stat = Stat(1 << 50, -5, 1 << 60, (1 << 63) - 1, 7)
+    clock = found(version_of(b"x"))
+    kept = {
+        FilePath("a"): Record(clock, stat, digest_of(b"x"), 99, executable=True),
+        FilePath("b"): Record(clock, stat, digest_of(b"x"), 99, damaged="rot"),
+        FilePath("c"): Record(clock, deleted=True),
+        FilePath("d"): Record(EMPTY_CLOCK),
+    }
+    for path, record in kept.items():
+        assert index.replace(path, None, record, durable=False)
+        assert not index.replace(path, None, record, durable=False)
+    index.close()
+    index = open_index(tmp_path)
+    assert {path: index.get(path) for path in kept} == kept
+    assert dict(index.between("a", "c")) == {path: kept[path] for path in (FilePath("b"), FilePath("c"))}
+    index.close()
+
+
+def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_rules, "CACHED_RECORDS", 10)
+    index = open_index(tmp_path, is_new_store=True)
+    record = Record(found(version_of(b"x")))
+    index.add([row_of(f"{number:03}", record) for number in range(100)])
+    for number in range(100):
+        assert index.known(f"{number:03}") is None
+        assert index.get(FilePath(f"{number:03}")) == record
+        assert index.known(f"{number:03}") is not None
+        assert len(index._young) + len(index._old) <= 10
+    index.close()
+
+
+async def test_the_first_hashing_goes_through_the_whole_tree(tmp_path: Path) -> None:
+    for number in range(700):
+        (tmp_path / f"{number}").write_bytes(b"%d" % number)
+    (tmp_path / "large").write_bytes(b"x" * 3_000_000)
+    async with open_disk(tmp_path) as disk:
+        assert disk.store._parts.indexing.ended.wait(60)
+        progress = disk.store.indexing()
+        assert (progress.done, progress.hashed_files, progress.found_files) == (True, 701, 701)
+        assert all(isinstance(one.answer, Present) for one in listed(disk.store))
+        digests = {one.path: one.answer.digest for one in listed(disk.store) if isinstance(one.answer, Present)}
+        assert digests[FilePath("large")] == digest_of(b"x" * 3_000_000)
+        assert all(digests[FilePath(f"{number}")] == digest_of(b"%d" % number) for number in range(700))
+    async with open_disk(tmp_path) as disk:
+        assert disk.store._parts.indexing.ended.wait(60)
+        assert disk.store.indexing().hashed_files == 0
+
+
+_CHILD = """
+import asyncio, sys
+from pathlib import Path
+from accord.model.names import FilePath, ServerName
+from accord.model.verdict import Absent
+from accord.model.versions import OutsideChanges
+from accord.store.directory import open_directory_store
+from accord.testing.store_conformance import take_in
+
+async def main():
+    store = await open_directory_store(Path(sys.argv[1]), ServerName("server1"), outside_changes=OutsideChanges.DISPUTE)
+    print("open", flush=True)
+    for number in range(100_000):
+        content = b"%d " % number * 30_000
+        await take_in(store, FilePath(f"taken/{number % 3}/{number}"), content, Absent())
+        print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def _killed_after(root: Path, lines: int) -> list[int]:
+    """What a server had acknowledged when it was killed."""
+    with subprocess.Popen([sys.executable, "-c", _CHILD, str(root)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        seen = [line for line in (child.stdout.readline() for _ in range(lines)) if "hash" not in line]
+        child.send_signal(signal.SIGKILL)
+        seen += [line for line in child.stdout if line.endswith("\n")]
+    return [int(line) for line in seen if line.strip().isdigit()]
+
+
+@pytest.mark.parametrize("lines", [1, 2, 9, 40])
+async def test_kill_9_leaves_the_old_or_the_new(tmp_path: Path, lines: int) -> None:
+    for number in range(2000):
+        (tmp_path / f"{number:04}").write_bytes(b"found %d" % number)
+    acknowledged = _killed_after(tmp_path, lines)
+    with structlog.testing.capture_logs() as logs:
+        async with open_disk(tmp_path) as disk:
+            assert os.listdir(tmp_path / ".accord" / "staging") == []
+            for number in range(max(acknowledged, default=0) + 2):
+                content = b"%d " % number * 30_000
+                answer = await disk.store.examine(FilePath(f"taken/{number % 3}/{number}"), wait_s=30)
+                if number in acknowledged or answer != Absent():
+                    assert isinstance(answer, Present)
+                    assert answer.digest == digest_of(content)
+                    assert answer.clock == found(version_of(content))
+            assert (await present(disk.store, FilePath("1999"))).digest == digest_of(b"found 1999")
+    assert not [line for line in logs if "rebuilt" in line["event"]]
