@@ -46,10 +46,9 @@ def _accord_s(root: Path) -> float:
 
 
 async def _index(root: Path) -> float:
-    from accord.store.directory import open_directory_store
-
     from accord.model.names import ServerName
     from accord.model.versions import OutsideChanges
+    from accord.store.directory import open_directory_store
 
     began = time.perf_counter()
     store = await open_directory_store(root, ServerName("server1"), outside_changes=OutsideChanges.DISPUTE)

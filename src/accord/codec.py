@@ -37,11 +37,16 @@ def encode_clock(clock: Clock) -> bytes:
         (
             str(actor),
             counter,
-            [(None if one.digest is None else bytes(one.digest), *one[1:]) for one in versions],
+            [_wire_version(one) for one in versions],
         )
         for actor, counter, versions in clock.entries
     ]
     return _encoder.encode((CLOCK_FORMAT, entries))
+
+
+def _wire_version(one: Version) -> _WireVersion:
+    digest = None if one.digest is None else bytes(one.digest)
+    return digest, one.size, one.modified_ns, str(one.author), one.executable
 
 
 @lru_cache(maxsize=_CACHED_CLOCKS)

@@ -229,6 +229,10 @@ def _servers(
             spec = ServerSpec(spec.name, f"http://{spec.listen.removeprefix('http://')}", spec.root, spec.listen)
         if before is not None:
             spec = ServerSpec(spec.name, spec.url or before.url, spec.root or before.root, spec.listen or before.listen)
+        if spec.listen is not None:
+            _ = (
+                spec.listen_address
+            )  # refuses what other machines can reach, before anybody asks for a key because of it
         specs[spec.name] = spec
         origins[f"server.{spec.name}"] = "flags" if before is None else f"{origins[f'server.{spec.name}']} and flags"
     return tuple(specs.values())

@@ -28,6 +28,7 @@ import uvloop
 from accord.addresses import ServerSpec
 from accord.config import Config, Flags, load_config
 from accord.engine.heal import Healer
+from accord.engine.heal_queue import HealQueue
 from accord.engine.read import Reader
 from accord.errors import AccordError, ConfigError
 from accord.logs import configure_logging
@@ -110,8 +111,11 @@ async def start_server(config: Config, name: str) -> AsyncIterator[RunningServer
         ending.push_async_callback(peers.close)
         healer = Healer(store)
         ending.push_async_callback(healer.settle)
-        answering = _peer_service(config, spec.name, store)
-        http = _http_server(config, spec.name, store, peers, healer, answering)
+        reader = Reader(spec.name, store, peers, healer, hash_wait_s=config.hash_wait_s)
+        healing = HealQueue(reader, now_s=asyncio.get_running_loop().time)
+        ending.push_async_callback(healing.close)
+        answering = _peer_service(config, spec.name, store, healing)
+        http = _http_server(config, spec.name, store, peers, reader, answering)
         running = asyncio.create_task(http.serve([listener]), name="http")
         ending.push_async_callback(_stopped, http, answering, running)
         await _listening(http, running, host, port)
@@ -165,17 +169,24 @@ def _peer_links(config: Config, me: ServerName) -> PeerLinks:
     return PeerLinks(me, config.cluster, config.key.secret, config.peers_of(me), peer_timeout_s=config.peer_timeout_s)
 
 
-def _peer_service(config: Config, me: ServerName, store: Store) -> PeerService:
+def _peer_service(config: Config, me: ServerName, store: Store, healing: HealQueue) -> PeerService:
     assert config.key is not None, "load_config makes a key where none was given"
     known = config.peers_of(me).keys()
-    return PeerService(me, config.cluster, config.key.secret, known, store, hash_wait_s=config.hash_wait_s)
+    return PeerService(
+        me,
+        config.cluster,
+        config.key.secret,
+        known,
+        store,
+        suggested=healing.suggest,
+        hash_wait_s=config.hash_wait_s,
+    )
 
 
 def _http_server(
-    config: Config, me: ServerName, store: Store, peers: PeerLinks, healer: Healer, answering: PeerService
+    config: Config, me: ServerName, store: Store, peers: PeerLinks, reader: Reader, answering: PeerService
 ) -> _HttpServer:
     metrics = Metrics(peers.statuses)
-    reader = Reader(me, store, peers, healer, hash_wait_s=config.hash_wait_s)
     services = Services(me, config.cluster, reader, store, peers, metrics)
     handlers = Handlers(FileRoute(reader, metrics), answering.accept)
     return _HttpServer(

@@ -20,12 +20,14 @@ from accord.model.versions import (
     Version,
     found_actor,
     merge,
+    outside_actor,
     outside_change,
     server_actor,
     write,
 )
 
 ACTORS = [server_actor(ServerName(f"server{number}"), "life1") for number in range(4)]
+OUTSIDE = {actor: outside_actor(ServerName(f"server{number}"), "life1") for number, actor in enumerate(ACTORS)}
 CONTENTS = [Digest(bytes([number]) * 32) for number in range(5)]
 
 
@@ -46,10 +48,15 @@ class Replica:
     def current(self) -> dict[Dot, Digest | None]:
         return {dot: digest for dot, digest in self.events.items() if dot not in self.superseded}
 
-    def new_event(self, digest: Digest | None, covered: set[Dot]) -> None:
-        counter = max((dot.counter for dot in self.events if dot.actor == self.actor), default=0) + 1
+    @property
+    def outside(self) -> Actor:
+        return OUTSIDE[self.actor]
+
+    def new_event(self, digest: Digest | None, covered: set[Dot], actor: Actor | None = None) -> None:
+        actor = actor or self.actor
+        counter = max((dot.counter for dot in self.events if dot.actor == actor), default=0) + 1
         self.superseded |= covered
-        self.events[Dot(self.actor, counter)] = digest
+        self.events[Dot(actor, counter)] = digest
 
 
 def prefix_of(dots: set[Dot]) -> Context:
@@ -88,15 +95,18 @@ def do_merge(me: Replica, other: Replica) -> None:
 def do_outside(me: Replica, content: int, policy: OutsideChanges) -> None:
     after, before = version(content), me.disk
     empty, current = not me.clock.entries, me.current()
-    me.clock = outside_change(me.clock, before, after, me.actor, policy)
+    me.clock = outside_change(me.clock, before, after, me.outside, policy)
     me.disk = after.digest
     if after.digest in current.values():
         return
     if empty:
         me.events[Dot(found_actor(CONTENTS[content]), 1)] = after.digest
         return
-    seen = prefix_of({dot for dot, digest in current.items() if digest == before})
-    me.new_event(after.digest, set() if policy is OutsideChanges.DISPUTE else covered_by(seen, me))
+    if policy is OutsideChanges.DISPUTE:
+        covered = {dot for dot in me.events if dot.actor == me.outside}
+    else:
+        covered = covered_by(prefix_of({dot for dot, digest in current.items() if digest == before}), me)
+    me.new_event(after.digest, covered, me.outside)
 
 
 replica_index = st.integers(0, 3)

@@ -21,7 +21,7 @@ from accord.model.versions import (
     server_actor,
     write,
 )
-from tests.model.histories import ACTORS, CONTENTS, Replica, histories, version
+from tests.model.histories import ACTORS, CONTENTS, OUTSIDE, Replica, histories, version
 
 
 @given(histories())
@@ -128,6 +128,16 @@ def test_a_tombstone_is_never_found() -> None:
 def test_a_disputed_outside_change_stands_beside_what_was_there() -> None:
     clock = outside_change(found(version(0)), CONTENTS[0], version(1), ACTORS[0], OutsideChanges.DISPUTE)
     assert {one.digest for _, one in clock.current()} == {CONTENTS[0], CONTENTS[1]}
+
+
+def test_a_file_edited_again_and_again_leaves_one_rival_not_many() -> None:
+    written = write(EMPTY_CLOCK, {}, ACTORS[0], version(0))
+    clock = written
+    for content in (1, 2, 3, 4):
+        clock = outside_change(
+            clock, CONTENTS[content - 1], version(content), OUTSIDE[ACTORS[0]], OutsideChanges.DISPUTE
+        )
+    assert {one.digest for _, one in clock.current()} == {CONTENTS[0], CONTENTS[4]}
 
 
 def test_an_adopted_outside_change_supersedes_what_was_on_that_disk_and_nothing_else() -> None:

@@ -97,6 +97,16 @@ async def test_a_slow_file_does_not_hold_up_quick_ones() -> None:
         assert await slow == {OTHER: present(b"slow")}
 
 
+async def test_a_slow_file_does_not_hold_up_other_slow_ones() -> None:
+    store = SmallStore({"slow": b"slow", "slower": b"slower"})
+    store.slow = {FilePath("slow"): asyncio.Event(), FilePath("slower"): asyncio.Event()}
+    async with listening(service(store)) as port, linked(port, peer_timeout_s=20) as peers:
+        slower, slow = peers.ask(FilePath("slower")), peers.ask(FilePath("slow"))
+        store.slow[FilePath("slow")].set()
+        assert await slow == {OTHER: present(b"slow")}
+        assert not slower.done()
+
+
 async def test_a_file_that_is_hashed_for_long_is_checking_in_time() -> None:
     store = SmallStore({"slow": b"slow"})
     store.slow[FilePath("slow")] = asyncio.Event()

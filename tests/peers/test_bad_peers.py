@@ -15,7 +15,7 @@ from accord.peers import handshake
 from accord.peers.framing import Deframer, data_header, framed
 from accord.peers.handshake import Role
 from accord.peers.port import PeerState
-from accord.peers.wire import Answers, Challenge, Page, Pong, Proof, Welcome, decode, encode, greetings
+from accord.peers.wire import Answers, Challenge, End, Page, Pong, Proof, Welcome, decode, encode, greetings
 from tests.peers.loopback import KEY, OTHER, behaving, digest_of, linked, settled
 
 HELLO = FilePath("hello.txt")
@@ -37,9 +37,9 @@ def saying(raw: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter],
 
 
 def welcoming(
-    then: bytes, *, after: int = 1
+    then: bytes, *, once: bool = False
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    """A peer with the key that greets as it should and, asked `after` times, says `then`."""
+    """A peer with the key that greets as it should and says `then` when it is asked; `once` means that it is gone when asked again."""
 
     async def behaviour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -59,10 +59,12 @@ def welcoming(
         writer.write(framed(challenge))
         assert isinstance(decode(greetings, await heard()), Proof)
         writer.write(framed(Welcome(handshake.proof(KEY, Role.CALLEE, hello, encode(challenge)))))
-        for _ in range(after):
-            await heard()
+        await heard()
         writer.write(then)
-        await drained(reader)
+        if once:
+            await heard()
+        else:
+            await drained(reader)
 
     return behaviour
 
@@ -170,6 +172,22 @@ async def test_a_transfer_that_is_none_is_unreachable(said: bytes, reason: str) 
         with pytest.raises(PeerUnreachable, match=reason):
             async for _ in peers.fetch(OTHER, HELLO, digest_of(b"x")):
                 pass
+
+
+async def test_a_kept_connection_that_breaks_when_it_is_used_again_is_replaced() -> None:
+    """The peer may have closed it at the very moment; a new one tells whether the peer is there."""
+    calls = 0
+
+    async def forgetful(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        await welcoming(framed(End()), once=True)(reader, writer)
+
+    async with behaving(forgetful) as port, linked(port, ping_every_s=60) as peers:
+        await settled(peers, PeerState.UP)
+        for expected_calls in (2, 3):
+            assert [block async for block in peers.fetch(OTHER, HELLO, digest_of(b""))] == []
+            assert calls == expected_calls
 
 
 async def test_more_bytes_than_asked_for_are_refused() -> None:

@@ -281,3 +281,29 @@ def test_a_first_read_after_an_index_was_lost_is_right(pair: Cluster) -> None:
     pair[0].start()
     wait_until(lambda: pair[0].sees("server2"), "server1 sees server2")
     assert pair[0].get("f.txt").headers["accord-verdict"] == "identical"
+
+
+def test_a_replica_that_lacks_the_file_is_healed_by_a_read_of_another_server(
+    new_cluster: Callable[..., Cluster],
+) -> None:
+    trio = new_cluster(3)
+    trio.start()
+    trio[0].put("d/f.bin", LARGE)
+    assert trio[0].get("d/f.bin").headers["accord-verdict"] == "partial"
+    for lacking in trio.servers[1:]:
+        wait_until((lacking.root / "d/f.bin").exists, f"{lacking.name} has healed itself")
+        assert (lacking.root / "d/f.bin").read_bytes() == LARGE
+    assert trio[2].get("d/f.bin").headers["accord-verdict"] == "identical"
+
+
+def test_healing_never_replaces_what_is_in_the_way(pair: Cluster) -> None:
+    pair[0].put("name", b"a file here")
+    pair[1].put("name/child", b"a folder there")
+    (pair[1].root / "link.txt").symlink_to("name/child")
+    pair[0].put("link.txt", b"a file here")
+    for path in ("name", "link.txt"):
+        for server in pair.servers:
+            answer = server.get(path)
+            assert (answer.status, answer.body) == (200, b"a file here")
+    assert (pair[1].root / "name/child").read_bytes() == b"a folder there"
+    assert (pair[1].root / "link.txt").is_symlink()

@@ -12,11 +12,11 @@ from enum import Enum
 
 import structlog
 
-from accord.engine.heal import Healer
+from accord.engine.heal import Healer, lacks
 from accord.engine.transfer import Body, CopyFailed, LocalBody, RemoteBody
 from accord.errors import DamagedEverywhere, InvalidQuery, NoSuchVersion, UnknownState
 from accord.model.names import Digest, DigestPrefix, FilePath, ServerName
-from accord.model.verdict import Answer, HeldVersion, Present, Unreachable, Verdict, compare
+from accord.model.verdict import Answer, HeldVersion, Kind, Present, Unreachable, Verdict, compare
 from accord.model.versions import Version
 from accord.peers.port import Peers
 from accord.store.port import Copy, Store, is_answer
@@ -77,7 +77,10 @@ class Reader:
             if mine is not None:
                 mine.close()
             raise
-        return Reading(compare(path, answers), answers, local, mine)
+        verdict = compare(path, answers)
+        if verdict.kind is Kind.PARTIAL:
+            self._suggest_healing(verdict, answers)
+        return Reading(verdict, answers, local, mine)
 
     def body(self, reading: Reading, version: HeldVersion) -> Body:
         """Where the bytes of `version` come from: this server's copy, else another's, taken in on the way where it lacks here.
@@ -100,6 +103,11 @@ class Reader:
         """Find out what became of this server's copy, so that the next read knows."""
         answer = await self._store.find_damage(failure.copy)
         _log.warning("copy did not match its digest", path=failure.copy.path, now=type(answer).__name__.lower())
+
+    def _suggest_healing(self, verdict: Verdict, answers: Mapping[ServerName, Answer]) -> None:
+        for server, answer in answers.items():
+            if server != self.name and lacks(verdict, answer):
+                self._peers.suggest(server, verdict.path)
 
     def _ask(self, path: FilePath, verify: Verify) -> asyncio.Future[Mapping[ServerName, Answer]] | None:
         if verify is Verify.NONE:

@@ -30,6 +30,11 @@ def server_actor(server: ServerName, incarnation: str) -> Actor:
     return Actor(f"{server}/{incarnation}")
 
 
+def outside_actor(server: ServerName, incarnation: str) -> Actor:
+    """The actor of what is found changed on that server's disk, in one life of its index; apart from what is written through it."""
+    return Actor(f"{server}/{incarnation}/outside")
+
+
 def found_actor(digest: Digest) -> Actor:
     """The actor of content that was found, not written."""
     return Actor(f"={digest.hex()[:_FOUND_HEX]}")
@@ -134,7 +139,8 @@ class OutsideChanges(Enum):
     """What a change made behind Accord's back means."""
 
     DISPUTE = "dispute"
-    """It is concurrent with what was there: both are rivals until someone resolves."""
+    """It is concurrent with what was there: both are rivals until someone resolves. Only the same disk's own earlier outside
+    changes are superseded: whoever edits a file twice overwrites what he wrote first."""
     ADOPT = "adopt"
     """It supersedes what was on that server's disk, as a sync tool would have it."""
 
@@ -142,14 +148,15 @@ class OutsideChanges(Enum):
 def outside_change(clock: Clock, before: Digest | None, after: Version, actor: Actor, policy: OutsideChanges) -> Clock:
     """The clock once content `after` was found where `before` was recorded.
 
-    Content that equals a current version is that version, whoever put it there: the clock stays as it is.
+    `actor` is an `outside_actor`. Content that equals a current version is that version, whoever put it there: the clock stays as
+    it is.
     """
     if any(version.digest == after.digest for _, version in clock.current()):
         return clock
     if not clock.entries:
         return found(after)
     if policy is OutsideChanges.DISPUTE:
-        return write(clock, {}, actor, after)
+        return write(clock, {actor: clock.context().get(actor, 0)}, actor, after)
     superseded = [dot for dot, version in clock.current() if version.digest == before]
     return write(clock, _covering(clock, superseded), actor, after)
 

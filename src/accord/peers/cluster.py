@@ -117,6 +117,11 @@ class PeerLinks:
     def list(self, server: ServerName, prefix: Prefix, after: FilePath | None) -> AsyncIterator[Sequence[Walked]]:
         return self._transfers[server].list(prefix, after)
 
+    def suggest(self, server: ServerName, path: FilePath) -> None:
+        for link in self._links:
+            if link.name == server:
+                link.suggest(path)
+
     def statuses(self) -> Sequence[PeerStatus]:
         return [link.status() for link in self._links]
 

@@ -72,6 +72,13 @@ class Peers(Protocol):
         """The peer's `Store.walk`, page by page, flow-controlled. Raises `PeerUnreachable`."""
         ...
 
+    def suggest(self, server: ServerName, path: FilePath) -> None:
+        """Let a server know that it lacks a good copy that others have, so that it may heal itself.
+
+        Never waits, never fails, promises nothing: a server that is not connected now is not told.
+        """
+        ...
+
     def statuses(self) -> Sequence[PeerStatus]: ...
 
     async def close(self) -> None: ...

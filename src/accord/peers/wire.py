@@ -94,6 +94,12 @@ class Pong(Message, tag="pong"):
     id: int
 
 
+class Suggest(Message, tag="suggest"):
+    """You lack a good copy of this file, and others have it. Nothing is answered; it may be healed or not."""
+
+    path: str
+
+
 class Fetch(Message, tag="fetch"):
     """Send the bytes [start, stop) of that version: data frames, then `End` or `Failed`. `Working` more often than `patience_ms`."""
 
@@ -148,7 +154,7 @@ class Failed(Message, tag="failed"):
 
 
 Greeting = Hello | Challenge | Proof | Welcome | Refused
-Request = Check | Ping | Fetch | List
+Request = Check | Ping | Suggest | Fetch | List
 Reply = Answers | Pong | Page | Working | End | Failed
 
 greetings: msgspec.msgpack.Decoder[Greeting] = msgspec.msgpack.Decoder(Greeting)

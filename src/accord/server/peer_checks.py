@@ -63,7 +63,7 @@ class Checks:
         size_bytes = 0
         glance = self._store.glance_answer
         for id, text in enumerate(check.paths, check.first):
-            path = _path(text)
+            path = path_of(text)
             answer = None if check.reread else glance(path)
             if answer is None:
                 self._examine_later(id, path, check)
@@ -127,7 +127,8 @@ class Checks:
             self._send(Answers(ids, answers))
 
 
-def _path(text: str) -> FilePath:
+def path_of(text: str) -> FilePath:
+    """Raises `PeerUnreachable`: whoever sends what is no path does not speak the protocol."""
     try:
         return FilePath(text)
     except InvalidPath as error:

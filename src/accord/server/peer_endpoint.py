@@ -16,7 +16,7 @@ from typing import cast
 import structlog
 
 from accord.errors import PeerFailed, PeerUnreachable
-from accord.model.names import ServerName
+from accord.model.names import FilePath, ServerName
 from accord.peers import handshake
 from accord.peers.framing import MAX_FRAME_BYTES, MAX_GREETING_BYTES, Deframer, framed
 from accord.peers.handshake import Identity, Reason, Role
@@ -32,13 +32,14 @@ from accord.peers.wire import (
     Ping,
     Pong,
     Proof,
+    Suggest,
     Welcome,
     decode,
     encode,
     greetings,
     requests,
 )
-from accord.server.peer_checks import Checks
+from accord.server.peer_checks import Checks, path_of
 from accord.server.peer_transfers import send_transfer
 from accord.store.port import Store
 
@@ -58,7 +59,8 @@ _log = structlog.get_logger("accord.peers")
 
 class PeerService:
     """The answering side of one server. `known` are the other servers' names. `accept` makes the protocol for one connection;
-    `close` ends all of them. `hash_wait_s` is the longest that anybody may make it wait for a digest."""
+    `close` ends all of them. `suggested` is told of paths that others have and this server may lack;
+    `hash_wait_s` is the longest that anybody may make it wait for a digest."""
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class PeerService:
         known: Collection[ServerName],
         store: Store,
         *,
+        suggested: Callable[[FilePath], None] = lambda path: None,
         hash_wait_s: float = 10.0,
         greeting_limit_s: float = GREETING_LIMIT_S,
         random_bytes: Callable[[int], bytes] = os.urandom,
@@ -75,6 +78,7 @@ class PeerService:
         self.me = Identity(cluster, me, key)
         self.known = frozenset(known)
         self.store = store
+        self.suggested = suggested
         self.hash_wait_s = hash_wait_s
         self.greeting_limit_s = greeting_limit_s
         self.random_bytes = random_bytes
@@ -182,7 +186,7 @@ class PeerEndpoint(asyncio.Protocol):
             case _Phase.PROOF:
                 self._welcome(decode(greetings, payload))
             case _Phase.ENDED:
-                pass
+                ...
 
     def _challenge(self, hello: object, payload: bytes) -> None:
         if not isinstance(hello, Hello):
@@ -202,10 +206,8 @@ class PeerEndpoint(asyncio.Protocol):
         if not isinstance(proof, Proof):
             raise PeerUnreachable("did not answer the challenge")
         service = self._service
-        if not handshake.proves(proof.mac, service.me.key, Role.CALLER, *self._said):
-            self._refuse(Reason.KEY)
-            return
-        reason = handshake.late_objection(service.me, service.known, self._hello)
+        known = handshake.proves(proof.mac, service.me.key, Role.CALLER, *self._said)
+        reason = handshake.late_objection(service.me, service.known, self._hello) if known else Reason.KEY
         if reason is not None:
             self._refuse(reason)
             return
@@ -252,6 +254,8 @@ class PeerEndpoint(asyncio.Protocol):
                 self._checks.take(check)
             case Ping(id):
                 self.send(Pong(id))
+            case Suggest(path):
+                self._service.suggested(path_of(path))
             case (Fetch() | List()) as request:
                 if self._transferring:
                     raise PeerUnreachable("asked for a second transfer during the first")

@@ -141,7 +141,7 @@ class Exchange:
             self.abort()
         except AccordError as error:
             self._failed(error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last line of defence: whatever it is, the client is answered
             _log.exception("a read failed")
             self._failed(AccordError("The server made a mistake. Its log says more."))
 

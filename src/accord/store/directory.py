@@ -24,7 +24,7 @@ from accord.errors import ChangedWhileReading, IntegrityError, StoreFailed
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Checking, Damaged, Unreachable
-from accord.model.versions import Clock, OutsideChanges, Version, server_actor
+from accord.model.versions import Clock, OutsideChanges, Version, outside_actor
 from accord.store.atomic import StagedFile, Workshop, store_failure
 from accord.store.confinement import Confinement
 from accord.store.copies import DirectoryCopy
@@ -287,7 +287,7 @@ def _assemble(
     except BaseException:
         beneath.close()
         raise
-    judge = Judge(str(server), server_actor(server, index.incarnation), outside_changes)
+    judge = Judge(str(server), outside_actor(server, index.incarnation), outside_changes)
     pool = HashingPool()
     examiner = Examiner(beneath, index, judge, now_ns)
     jobs = PathJobs(examiner, pool)

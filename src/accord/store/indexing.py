@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from stat import S_ISREG
 
 import structlog
 from blake3 import blake3
@@ -25,10 +26,10 @@ from accord.model.verdict import Answer
 from accord.model.versions import Version, found
 from accord.store.confinement import READ_FLAGS, Confinement
 from accord.store.examining import Examiner, Opened, TooLarge
-from accord.store.hashing import SMALL_BYTES, HashingPool, own_buffer
+from accord.store.hashing import HashingPool, own_buffer
 from accord.store.index import Index, Row
 from accord.store.port import Indexing
-from accord.store.records import Judge, Stat, is_executable, is_racy
+from accord.store.records import RACY_WINDOW_NS, Judge, Stat, is_executable
 from accord.store.walk import Run, stat_in, walk_runs
 
 RUNS_IN_FLIGHT = 8
@@ -166,31 +167,29 @@ class FirstIndexing:
             _log.error("files could not be recorded", folder=run.folder, reason=error.detail)
 
     def _first_sight(self, run: Run, path: FilePath) -> Row | None:
-        """The record of a small file that stood still, in the form it is stored; None leaves it to the common way."""
+        """The record of a small file that stood still, in the form it is stored; None leaves it to the common way.
+
+        One look at the stat data is enough, afterwards: that the last change was well before the reading began says that there
+        was none during it.
+        """
         try:
             fd = os.open(path[len(run.folder) :], READ_FLAGS, dir_fd=run.folder_fd)
         except OSError:
             return None
         try:
-            before = os.fstat(fd)
-            if before.st_size > SMALL_BYTES:
-                return None
-            began_ns, buffer = self._tools.now_ns(), own_buffer()
-            count = os.preadv(fd, (buffer,), 0)
-            digest = Digest(blake3(buffer[:count]).digest())
+            began_ns = self._tools.now_ns()
+            raw, count = _digest_small(fd)
             after = os.fstat(fd)
         except OSError:
             return None
         finally:
             os.close(fd)
-        if count != after.st_size or before.st_ctime_ns != after.st_ctime_ns or before.st_mtime_ns != after.st_mtime_ns:
-            return None
         stat = Stat.of(after)
-        if is_racy(stat.ctime_ns, began_ns):
+        if count != stat.size or began_ns - stat.ctime_ns <= RACY_WINDOW_NS or not S_ISREG(after.st_mode):
             return None
-        executable = is_executable(after.st_mode)
+        digest, executable = Digest(raw), is_executable(after.st_mode)
         clock = found(Version(digest, count, stat.mtime_ns, self._tools.judge.author, executable))
-        return (path, *stat, began_ns, digest, encode_clock(clock), int(executable), 0, None)
+        return (path, *stat, began_ns, raw, encode_clock(clock), int(executable), 0, None)
 
     def _examine(self, path: FilePath) -> None:
         held = self._tools.examiner.look(path)
@@ -208,3 +207,13 @@ class FirstIndexing:
         with self._counting:
             self._hashed_files += files
             self._hashed_bytes += size_bytes
+
+
+def _digest_small(fd: int) -> tuple[bytes, int]:
+    """Of the bytes of a file of at most `SMALL_BYTES`; of a larger one, a number of bytes that is not its size."""
+    content = os.pread(fd, TINY_BYTES, 0)
+    if len(content) < TINY_BYTES:
+        return blake3(content).digest(), len(content)
+    buffer = own_buffer()
+    count = os.preadv(fd, (buffer,), 0)
+    return blake3(buffer[:count]).digest(), count

@@ -34,11 +34,16 @@ class Stat(NamedTuple):
     def of(cls, seen: os.stat_result) -> Stat:
         return cls(
             seen.st_size,
-            seen.st_mtime_ns,
-            seen.st_ctime_ns,
+            _bounded_ns(seen.st_mtime_ns),
+            _bounded_ns(seen.st_ctime_ns),
             seen.st_ino & _SIGNED_63_BITS,  # SQLite's integers are signed
             seen.st_dev & _SIGNED_63_BITS,
         )
+
+
+def _bounded_ns(moment_ns: int) -> int:
+    """Any tool can set a modified time beyond the year 2262, where neither SQLite's integers nor MessagePack's go."""
+    return max(-_SIGNED_63_BITS, min(moment_ns, _SIGNED_63_BITS))
 
 
 def is_executable(mode: int) -> bool:

@@ -44,6 +44,7 @@ class MemoryPeers:
         self._stores = dict(stores)
         self.faults = {name: Faults() for name in stores}
         self.fetched: list[tuple[ServerName, FilePath, int, int | None]] = []
+        self.suggested: list[tuple[ServerName, FilePath]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -61,6 +62,9 @@ class MemoryPeers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return answered
+
+    def suggest(self, server: ServerName, path: FilePath) -> None:
+        self.suggested.append((server, path))
 
     async def fetch(
         self, server: ServerName, path: FilePath, digest: Digest, *, start: int = 0, stop: int | None = None

@@ -17,7 +17,7 @@ from accord.errors import DiskFull, IntegrityError, StoreFailed
 from accord.model.listing import PAGE_PATHS, Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Present
-from accord.model.versions import EMPTY_CLOCK, Clock, OutsideChanges, Version, merge, server_actor
+from accord.model.versions import EMPTY_CLOCK, Clock, OutsideChanges, Version, merge, outside_actor
 from accord.store.port import BLOCK_BYTES, Copy, Indexing, is_answer
 from accord.store.records import RACY_WINDOW_NS, Judge, Record, Seen, Stat, nothing_there
 
@@ -134,7 +134,7 @@ class MemoryStore:
         """Nothing is in the caches: `glance` and `read_now` cannot say."""
         self.capacity_bytes: int | None = None
         self.broken: str | None = None
-        self._judge = Judge(str(server), server_actor(server, "memory"), outside_changes)
+        self._judge = Judge(str(server), outside_actor(server, "memory"), outside_changes)
         self._answers: dict[FilePath, Answer] = {}
         self._hashing_held: set[FilePath] = set()
         self._released = asyncio.Event()

@@ -1,0 +1,83 @@
+"""Healing that was suggested: paths that another server found lacking here, healed one after the other in the background.
+
+Bounded and deduplicated; what fails is left alone for a while, and then healed when a read finds it again. The healing itself is a
+read whose bytes go nowhere but into the store (`engine.read`, `engine.heal`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from accord.engine.heal import lacks
+from accord.engine.read import Reader
+from accord.engine.transfer import CopyFailed
+from accord.errors import AccordError
+from accord.model.names import FilePath
+
+MAX_QUEUED_PATHS = 10_000
+MAX_WORKERS = 2
+PAUSE_AFTER_FAILURE_S = 10.0
+MAX_REMEMBERED_FAILURES = 1_000
+
+_log = structlog.get_logger("accord.heal")
+
+
+class HealQueue:
+    """The healings one server has been told of. `now_s` is a monotonic time."""
+
+    def __init__(self, reader: Reader, *, now_s: Callable[[], float]) -> None:
+        self._reader = reader
+        self._now_s = now_s
+        self._queued: dict[FilePath, None] = {}
+        self._failed_at_s: dict[FilePath, float] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def suggest(self, path: FilePath) -> None:
+        """Heal `path` soon, if it still is to be healed by then. Does nothing when it is queued, failed lately, or there is no room."""
+        if self._closed or path in self._queued or len(self._queued) >= MAX_QUEUED_PATHS:
+            return
+        if self._now_s() - self._failed_at_s.get(path, -PAUSE_AFTER_FAILURE_S) < PAUSE_AFTER_FAILURE_S:
+            return
+        self._queued[path] = None
+        if len(self._workers) < MAX_WORKERS:
+            worker = asyncio.get_running_loop().create_task(self._work(), name="healing")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def close(self) -> None:
+        """Stop; what was being healed is dropped, and leaves nothing behind."""
+        self._closed = True
+        for worker in self._workers:
+            worker.cancel()
+        if self._workers:
+            await asyncio.wait(set(self._workers))
+
+    async def _work(self) -> None:
+        while self._queued:
+            path = next(iter(self._queued))
+            del self._queued[path]
+            try:
+                await self._heal(path)
+            except CopyFailed as failure:
+                await self._reader.copy_failed(failure)
+            except AccordError as error:
+                _log.warning("not healed", path=path, reason=error.detail)
+                self._remember_failure(path)
+
+    async def _heal(self, path: FilePath) -> None:
+        reading = await self._reader.read(path)
+        try:
+            if lacks(reading.verdict, reading.local):
+                async for _ in self._reader.body(reading, reading.verdict.version).blocks():
+                    pass
+        finally:
+            reading.close()
+
+    def _remember_failure(self, path: FilePath) -> None:
+        if len(self._failed_at_s) >= MAX_REMEMBERED_FAILURES:
+            self._failed_at_s.pop(next(iter(self._failed_at_s)))
+        self._failed_at_s[path] = self._now_s()
