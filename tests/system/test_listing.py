@@ -24,9 +24,6 @@ def test_a_listing_shows_size_digest_and_every_servers_state(pair: Cluster) -> N
     pair[1].put("a/rival.txt", b"two")
     pair[1].put("a/there.txt", b"only there")
     pair[0].put("b.txt", b"outside the prefix")
-    for server in pair.servers:
-        for name in ("a/both.txt", "a/rival.txt", "a/there.txt", "b.txt"):
-            server.get(name, method="HEAD")
     listing = request(pair[0].port, "/list/a/").json()
     verdicts = {entry["path"]: entry for entry in listing["entries"]}
     assert list(verdicts) == ["a/both.txt", "a/rival.txt", "a/there.txt"]
@@ -63,7 +60,6 @@ def test_the_private_folder_links_and_strange_files_are_not_listed(pair: Cluster
 
 def test_with_a_server_down_the_listing_says_who_is_missing(pair: Cluster) -> None:
     pair[0].put("f.txt", b"content")
-    assert pair[0].get("f.txt").status == 200
     pair[1].kill()
     *entries, end = lines(pair[0].port, "/list/")
     assert [entry["verdict"] for entry in entries] == ["unverified"]

@@ -54,6 +54,15 @@ class Reading:
             self.mine.close()
 
 
+@dataclass(slots=True)
+class Begun:
+    """An everyday read under way: see `Reader.begin`."""
+
+    path: FilePath
+    mine: Copy
+    asked: asyncio.Future[Mapping[ServerName, Answer]]
+
+
 class Reader:
     """Reads for one server; `name` is its own, the primary's."""
 
@@ -77,6 +86,23 @@ class Reader:
             if mine is not None:
                 mine.close()
             raise
+        return self._reading(path, mine, local, answers)
+
+    def begin(self, path: FilePath) -> Begun | None:
+        """The first half of an everyday read: this server's copy is at hand, and the peers are asked. None where it takes a wait to
+        say what is here: then `read`. Once `asked` is done, `conclude` is the other half, and must be called."""
+        held = self._store.glance(path)
+        if held is None or is_answer(held):
+            return None
+        return Begun(path, held, self._peers.ask(path))
+
+    def conclude(self, begun: Begun) -> Reading:
+        local = begun.mine.answer
+        return self._reading(begun.path, begun.mine, local, {**begun.asked.result(), self.name: local})
+
+    def _reading(
+        self, path: FilePath, mine: Copy | None, local: Answer, answers: Mapping[ServerName, Answer]
+    ) -> Reading:
         verdict = compare(path, answers)
         if verdict.kind is Kind.PARTIAL:
             self._suggest_healing(verdict, answers)

@@ -19,9 +19,9 @@ Headers = list[tuple[bytes, bytes]]
 MAX_FIELD_BYTES = 8192
 MAX_TAGS = 256
 
-_FIELDS = frozenset(
-    (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"range")
-)
+FIELDS = frozenset((b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"range"))
+"""The fields that are looked at here."""
+
 # Matches everywhere: an empty member of a list, too.
 _TAG = re.compile(rb'[ \t]*(?:(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*)?')
 _DAYS = "Mon|Tue|Wed|Thu|Fri|Sat|Sun"
@@ -77,7 +77,7 @@ def evaluate(
     """
     given: dict[bytes, list[bytes]] = {}
     for name, value in headers:
-        if name in _FIELDS:
+        if name in FIELDS:
             given.setdefault(name, []).append(value)
     if not given:
         return _PROCEED

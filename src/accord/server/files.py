@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import cast
 
-from accord.engine.read import Reader, Reading, find_version
+from accord.engine.read import Begun, Reader, Reading, find_version
 from accord.engine.repr_digest import Sha256
 from accord.engine.transfer import CopyFailed
 from accord.errors import (
@@ -23,11 +23,11 @@ from accord.errors import (
     StillChecking,
 )
 from accord.model.verdict import Checking, HeldVersion, Kind, State
-from accord.server.conditional import Decision, Outcome, evaluate
+from accord.server.conditional import FIELDS, Decision, Outcome, evaluate
 from accord.server.media import Form, content_type, negotiate
 from accord.server.metrics import Metrics
 from accord.server.multipart import BOUNDARY_BYTES
-from accord.server.paths import FileTarget, read_target
+from accord.server.paths import PLAIN_READ, FileTarget, read_target
 from accord.server.problems import problem_of, render, rivals_refused
 from accord.server.protocol import Exchange
 from accord.server.ranges import Selection, Span, byteranges, content_range, select
@@ -39,6 +39,8 @@ ATTEMPTS_ON_CHANGE = 4
 CHECKING_RETRY_S = 2
 
 _ERROR_FORMS = (Form.JSON, Form.HTML)
+_CONDITIONS = FIELDS | {b"want-repr-digest"}
+"""A request with one of these may want something else than the whole."""
 
 
 class FileRoute:
@@ -50,11 +52,37 @@ class FileRoute:
         self._now_s = now_s
         self._sha256 = Sha256()
 
-    async def __call__(self, exchange: Exchange) -> None:
-        """Answer, come what may. Raises `ConnectionResetError` when the client has gone."""
+    def __call__(self, exchange: Exchange) -> None:
+        """Answer. A small file that is at hand is answered from the callback of the peers' answers, without a task."""
         try:
             target = read_target(exchange.target)
-            await self._answer(exchange, target)
+        except AccordError as error:
+            self._refuse(exchange, error)
+            return
+        begun = self._reader.begin(target.path) if target.query is PLAIN_READ else None
+        if begun is None:
+            exchange.spawn(self._answer(exchange, target))
+        else:
+            begun.asked.add_done_callback(lambda _: exchange.attempt(self._conclude, exchange, target, begun))
+
+    def _conclude(self, exchange: Exchange, target: FileTarget, begun: Begun) -> None:
+        reading = self._reader.conclude(begun)
+        try:
+            answered = _Answer(self, exchange, target, reading).send_now()
+        except CopyFailed:
+            answered = False
+        except BaseException:
+            reading.close()
+            raise
+        if answered:
+            reading.close()
+        else:
+            exchange.spawn(self._answer(exchange, target, reading))
+
+    async def _answer(self, exchange: Exchange, target: FileTarget, reading: Reading | None = None) -> None:
+        """Answer, from `reading` if there is one, however long it takes. Raises `ConnectionResetError` when the client has gone."""
+        try:
+            await self._answered(exchange, target, reading)
         except AccordError as error:
             if exchange.started:
                 self._metrics.broken_off()
@@ -62,9 +90,10 @@ class FileRoute:
             else:
                 self._refuse(exchange, error)
 
-    async def _answer(self, exchange: Exchange, target: FileTarget) -> None:
+    async def _answered(self, exchange: Exchange, target: FileTarget, reading: Reading | None) -> None:
         for _ in range(ATTEMPTS_ON_CHANGE):
-            reading = await self._reader.read(target.path, target.query.verify)
+            if reading is None:
+                reading = await self._reader.read(target.path, target.query.verify)
             try:
                 await _Answer(self, exchange, target, reading).send()
                 return
@@ -74,6 +103,7 @@ class FileRoute:
                     raise
             finally:
                 reading.close()
+                reading = None
         raise ChangedWhileReading("The file is being changed faster than it can be read.", path=target.path)
 
     def _refuse(self, exchange: Exchange, error: AccordError) -> None:
@@ -96,6 +126,28 @@ class _Answer:
         self._query = target.query
         self._reading = reading
         self._now_s = route.now_s()
+
+    def send_now(self) -> bool:
+        """Send the everyday answer: all of one small version that this server has at hand. False, and nothing sent, for any other.
+
+        Raises `CopyFailed`.
+        """
+        reading, exchange = self._reading, self._exchange
+        mine, versions = reading.mine, reading.verdict.versions
+        if mine is None or len(versions) != 1 or versions[0].version.digest != mine.answer.digest:
+            return False
+        if any(name in _CONDITIONS for name, _ in exchange.headers):
+            return False
+        if self._route._sha256.known(mine.answer.digest) is not None:
+            return False
+        content = self._route._reader.body(reading, versions[0]).whole_now() if exchange.wants_body else b""
+        if content is None:
+            return False
+        size = versions[0].version.size
+        exchange.respond(self._head(200, versions[0], size), content)
+        self._route._metrics.read(reading.verdict.kind)
+        self._route._metrics.sent(len(content))
+        return True
 
     async def send(self) -> None:
         reading = self._reading

@@ -53,7 +53,7 @@ class ListQuery(NamedTuple):
     show_deleted: bool = False
 
 
-_PLAIN_READ = FileQuery()
+PLAIN_READ = FileQuery()
 
 
 def read_target(raw: bytes) -> FileTarget:
@@ -108,7 +108,7 @@ def encoded(path: str) -> str:
 def file_query(raw: bytes) -> FileQuery:
     """Raises `InvalidQuery`."""
     if not raw:
-        return _PLAIN_READ
+        return PLAIN_READ
     given = _parameters(raw, ("version", "rivals", "verify"))
     rivals = given.get("rivals")
     if rivals not in (None, "fail"):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol
 
 import httptools
 import structlog
@@ -40,12 +40,13 @@ PEER_PROTOCOL = b"accord-peer"
 _log = structlog.get_logger("accord.http")
 
 Headers = list[tuple[bytes, bytes]]
+P = ParamSpec("P")
 
 
 class FileAnswerer(Protocol):
-    """`server.files`: answers one request by writing to its exchange."""
+    """`server.files`: answers one request by writing to its exchange, at once or from what it spawns there."""
 
-    def __call__(self, exchange: Exchange) -> Awaitable[None]: ...
+    def __call__(self, exchange: Exchange) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,23 +134,35 @@ class Exchange:
         self.keep_alive = False
         self._protocol.transport.abort()
 
-    async def run_asgi(self, _app: object) -> None:
-        """Called by uvicorn's protocol in a task of its own, when it is this request's turn."""
-        try:
-            await self._handlers.files(self)
-        except ConnectionResetError:
-            self.abort()
-        except AccordError as error:
-            self._failed(error)
-        except Exception:  # noqa: BLE001 - the last line of defence: whatever it is, the client is answered
-            _log.exception("a read failed")
-            self._failed(AccordError("The server made a mistake. Its log says more."))
+    def start(self) -> None:
+        """It is this request's turn."""
+        self.attempt(self._handlers.files, self)
 
-    def _failed(self, error: AccordError) -> None:
-        if self.started:
+    def attempt(self, work: Callable[P, None], *args: P.args, **options: P.kwargs) -> None:
+        """Do some of the answering; whatever is raised, the client is answered."""
+        try:
+            work(*args, **options)
+        except Exception as error:  # noqa: BLE001 - the last line of defence
+            self._failed(error)
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Do the rest in a task; whatever it raises, the client is answered."""
+        self._protocol.spawn(self._run(work))
+
+    async def _run(self, work: Coroutine[object, object, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - the last line of defence
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        if not isinstance(error, AccordError | ConnectionResetError):
+            _log.error("a read failed", exc_info=error)
+        if self.started or isinstance(error, ConnectionResetError):
             self.abort()
         else:
-            problem = render(error)
+            known = error if isinstance(error, AccordError) else None
+            problem = render(known or AccordError("The server made a mistake. Its log says more."))
             self.respond(render_head(problem.status, problem.fields, now_s=int(time.time())), problem.body)
 
 
@@ -215,25 +228,46 @@ class AccordProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            # In a turn of its own: a long pipeline answered at once would be a deep recursion.
+            self.loop.call_soon(self._start_next)
         else:
             self._idle_since_s = self.loop.time()
+
+    def _start_next(self) -> None:
+        cycle, app = self.pipeline.pop()
+        exchange: object = cycle
+        if isinstance(exchange, Exchange):
+            exchange.start()
+        else:
+            self._start_asgi_task(cycle, app)
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """In a task that uvicorn knows of, and waits for when it stops."""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     # --- the parser's callbacks ---
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        # uvicorn's scope is made only for what goes to the ASGI application: see `on_headers_complete`.
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._in_head = True
         self._head_bytes = 0
         self._field_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
+        self.url += url
         if len(self.url) > MAX_TARGET_BYTES:
             raise self._stop(UriTooLong(f"The address is longer than {MAX_TARGET_BYTES} bytes."))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
         self._field_bytes += len(name) + len(value)
         if len(self.headers) > MAX_HEADERS:
             raise self._stop(HeadersTooLarge(f"The request has more than {MAX_HEADERS} header fields."))
@@ -250,7 +284,14 @@ class AccordProtocol(HttpToolsProtocol):
         elif self.url.startswith(FILES_PREFIX) and method in (b"GET", b"HEAD"):
             self._begin_exchange(method)
         else:
+            self._begin_scope()
             super().on_headers_complete()
+
+    def _begin_scope(self) -> None:
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expect
+        self.scope["headers"] = headers
 
     def _should_upgrade(self) -> bool:
         return self.url == PEER_TARGET and self._get_upgrade() == PEER_PROTOCOL
@@ -269,7 +310,7 @@ class AccordProtocol(HttpToolsProtocol):
         exchange = Exchange(self, self._handlers, method, keep_alive)
         self.cycle = exchange  # type: ignore[assignment]
         if existing is None or existing.response_complete:
-            self._start_asgi_task(exchange, self.app)  # type: ignore[arg-type]
+            exchange.start()
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]

@@ -1,10 +1,12 @@
 """One server's listing: the files on the disk joined with the index, page by page, in the order of the paths.
 
-Answers come from stat data and the index only; what nothing vouches for is `Checking`. Blocking.
+Answers come from stat data and the index. Small files that nothing vouches for are hashed on the way, within `HASHING_S` a page, so
+that new files are listed as what they are; the others are `Checking`. Blocking.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from accord.model.listing import PAGE_PATHS, Walked
@@ -15,8 +17,10 @@ from accord.store.index import Index
 from accord.store.records import Record, Stat
 from accord.store.walk import stat_in, walk_runs
 
-Unvouched = Callable[[FilePath, Stat], Answer | None]
-"""Told of each file that nothing vouches for; may know an answer (it cannot be read, it is being hashed)."""
+Unvouched = Callable[[FilePath, Stat, bool], Answer | None]
+"""Told of each file that nothing vouches for, and whether there is time to hash it now; may know an answer."""
+
+HASHING_S = 0.5
 
 _Found = tuple[FilePath, Stat | None]
 _LAST = "\U0010ffff" * 64  # sorts after every segment
@@ -28,7 +32,8 @@ def pages(
     page: list[Walked] = []
     low = max(prefix, after or "")
     for found in _batches(beneath, prefix, after):
-        for walked in _joined(index, low, found[-1][0], found, unvouched):
+        until_s = time.monotonic() + HASHING_S
+        for walked in _joined(index, low, found[-1][0], found, unvouched, until_s):
             page.append(walked)
             if len(page) == PAGE_PATHS:
                 yield page
@@ -58,7 +63,9 @@ def _batches(beneath: Confinement, prefix: Prefix, after: FilePath | None) -> It
         yield batch
 
 
-def _joined(index: Index, low: str, high: str, found: list[_Found], unvouched: Unvouched) -> Iterator[Walked]:
+def _joined(
+    index: Index, low: str, high: str, found: list[_Found], unvouched: Unvouched, until_s: float
+) -> Iterator[Walked]:
     records = index.between(low, high)
     record = next(records, None)
     for path, stat in found:
@@ -68,18 +75,18 @@ def _joined(index: Index, low: str, high: str, found: list[_Found], unvouched: U
             record = next(records, None)
         mine = record[1] if record is not None and record[0] == path else None
         if stat is not None:
-            yield Walked(path, _answer(path, stat, mine, unvouched))
+            yield Walked(path, _answer(path, stat, mine, unvouched, until_s))
         elif mine is not None and mine.deleted:
             yield Walked(path, Deleted(mine.clock))
         if mine is not None:
             record = next(records, None)
 
 
-def _answer(path: FilePath, stat: Stat, record: Record | None, unvouched: Unvouched) -> Answer:
+def _answer(path: FilePath, stat: Stat, record: Record | None, unvouched: Unvouched, until_s: float) -> Answer:
     if record is not None:
         if record.vouching() == stat:
             return record.present()
         damage = record.known_damage(stat)
         if damage is not None:
             return damage
-    return unvouched(path, stat) or Checking(0, stat.size)
+    return unvouched(path, stat, time.monotonic() < until_s) or Checking(0, stat.size)

@@ -11,8 +11,8 @@ from concurrent.futures import Future
 
 from accord.model.names import FilePath
 from accord.model.verdict import Answer, Checking
-from accord.store.examining import Examiner, Opened
-from accord.store.hashing import HashingPool, Job, Progress
+from accord.store.examining import Examiner, Opened, TooLarge
+from accord.store.hashing import SMALL_BYTES, HashingPool, Job, Progress
 from accord.store.records import Stat
 
 KEPT_ANSWERS = 4_096
@@ -62,8 +62,15 @@ class PathJobs:
         """In the background."""
         return self.hash(path, urgent=False).job.future
 
-    def unvouched(self, path: FilePath, stat: Stat) -> Answer | None:
-        """For listings: queue the file, and say what is known of it by now."""
+    def unvouched(self, path: FilePath, stat: Stat, at_once: bool) -> Answer | None:
+        """For listings: what a small file is, if it may be hashed `at_once`; otherwise queue it, and say what is known by now."""
+        if at_once and stat.size <= SMALL_BYTES:
+            held = self._examiner.look(path)
+            if isinstance(held, Opened):
+                os.close(held.fd)
+                return held.record.present()
+            if not isinstance(held, TooLarge):
+                return held
         refused = self._unreadable.get(path)
         if refused is not None and refused[0] == stat:
             return refused[1]
