@@ -17,7 +17,7 @@ demo: $(READY)
 	$(BIN)/accord demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check src tests bench examples

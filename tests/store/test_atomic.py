@@ -71,7 +71,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.needs_root
 async def test_a_full_disk_refuses_clearly_and_recovers(small: Path) -> None:
     async with open_disk(small) as disk:
         disk.write(HELLO, b"sound")

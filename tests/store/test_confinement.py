@@ -71,7 +71,6 @@ async def test_links_are_never_followed(disk: DirectoryDisk, root: Path) -> None
 
 async def test_what_is_no_regular_file_is_not_opened(disk: DirectoryDisk, root: Path) -> None:
     os.mkfifo(root / "fifo")
-    os.mknod(root / "device", 0o600 | stat.S_IFCHR, os.makedev(1, 5))
     with socket.socket(socket.AF_UNIX) as listener:
         here = os.open(root, os.O_RDONLY)
         listener.bind(f"/proc/self/fd/{here}/socket")
@@ -79,10 +78,15 @@ async def test_what_is_no_regular_file_is_not_opened(disk: DirectoryDisk, root: 
         (root / "directory").mkdir()
         (root / "file").write_bytes(b"x")
         assert await found(disk, "fifo") == Absent("not a regular file")
-        assert await found(disk, "device") == Absent("not a regular file")
         assert await found(disk, "socket") == Absent("not a regular file")
         assert await found(disk, "directory") == Absent("a folder")
         assert await found(disk, "file/below") == Absent("a file where a folder would be")
+
+
+@pytest.mark.needs_root
+async def test_a_device_is_not_opened(disk: DirectoryDisk, root: Path) -> None:
+    os.mknod(root / "device", 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+    assert await found(disk, "device") == Absent("not a regular file")
 
 
 async def test_a_fifo_that_takes_a_known_files_place_blocks_nobody(disk: DirectoryDisk, root: Path) -> None:
@@ -164,7 +168,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root to drop to another user")
+@pytest.mark.needs_root
 def test_a_file_that_may_not_be_read_is_no_answer() -> None:
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
         root = Path(folder)

@@ -112,7 +112,6 @@ def test_what_is_not_a_regular_file_is_not_served_and_never_blocks(pair: Cluster
     (root.parent / "outside").mkdir()
     (root.parent / "outside" / "secret.txt").write_bytes(SECRET)
     os.mkfifo(root / "fifo")
-    os.mknod(root / "device", stat.S_IFCHR | 0o666, os.makedev(1, 5))
     with socket.socket(socket.AF_UNIX) as listener:
         here = os.getcwd()
         os.chdir(root)
@@ -125,7 +124,6 @@ def test_what_is_not_a_regular_file_is_not_served_and_never_blocks(pair: Cluster
         (root / "dangling").symlink_to("../nothing-there")
         for name in (
             "fifo",
-            "device",
             "socket",
             "folder",
             "link",
@@ -140,6 +138,12 @@ def test_what_is_not_a_regular_file_is_not_served_and_never_blocks(pair: Cluster
             assert_problem(answer, 404)
             assert SECRET not in answer.body
             assert b"outside" not in answer.body
+
+
+@pytest.mark.needs_root
+def test_a_device_is_not_served(pair: Cluster) -> None:
+    os.mknod(pair[0].root / "device", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    assert_problem(request(pair[0].port, "/files/device", timeout_s=5), 404)
 
 
 def test_nothing_outside_can_be_told_from_nothing_at_all(pair: Cluster) -> None:

@@ -77,7 +77,7 @@ def ports_are_free() -> None:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                pytest.skip(f"port {port}, which the classic example has, is in use on this machine")
+                pytest.fail(f"port {port}, which the classic example has, is in use on this machine")
 
 
 @pytest.mark.xdist_group("classic ports")

@@ -30,7 +30,9 @@ COMMANDS: Final = {
 }
 """Which module has which command."""
 
-EXIT_USAGE: Final = 2
+STDOUT: Final = "/dev/stdout"
+"""What `-` stands for in `accord get`: the parser takes a bare `-` for an option that it does not know."""
+
 EXIT_INTERRUPTED: Final = 130
 
 HELP: Final = """Keep the same files on several servers, and learn the truth about the copies.
@@ -100,12 +102,20 @@ def _perform(tokens: Sequence[str]) -> int:
 
     app = make_app(tokens[0] if tokens else None)
     try:
-        result: Any = app(list(tokens))
+        result: Any = app(_without_dash(tokens))
     except CycloptsError as error:
         raise _usage(tokens, error) from error
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     return result if isinstance(result, int) else 0
+
+
+def _without_dash(tokens: Sequence[str]) -> list[str]:
+    """Behind `--` a `-` is a name like any other, and the parser knows that by itself."""
+    if tokens[:1] != ["get"]:
+        return list(tokens)
+    end = tokens.index("--") if "--" in tokens else len(tokens)
+    return [STDOUT if token == "-" else token for token in tokens[:end]] + list(tokens[end:])
 
 
 def _usage(tokens: Sequence[str], error: Exception) -> AccordError:

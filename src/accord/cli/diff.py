@@ -64,6 +64,8 @@ def diff(path: str, a: str | None = None, b: str | None = None, /, *, common: Co
         found = tuple(_compare(client, path, old, new) for old, new in pairs)
     comparison = Comparison(verdict.path, verdict.verdict, all(one.identical for one in found), found)
     out.comparison(comparison)
+    if verdict.silent and a is None:
+        out.note(f"{path}: {words.silence(verdict.silent)}, which may have another version")
     if not comparison.identical:
         return _DIFFER
     out.note(f"{path}: {'the two are the same version' if a else words.sentence(verdict)}")
@@ -71,7 +73,6 @@ def diff(path: str, a: str | None = None, b: str | None = None, /, *, common: Co
 
 
 def _refuse_without_content(verdict: Verdict) -> None:
-    from accord.cli import words
     from accord.errors import DamagedEverywhere, Gone, NotFound, UnknownState
     from accord.model.verdict import Kind
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from accord.cli.app import STDOUT
 from accord.cli.options import DEFAULTS, Common, Verify
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from accord.cli.output import Output
     from accord.client.blocking import Client
     from accord.errors import RivalVersions
-
-STDOUT = "-"
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class TextOutput:
 
     def error(self, error: AccordError) -> None:
         title, detail = error.title, error.detail
-        plain = type(error) is UsageError or detail.startswith(title)
+        plain = type(error) in (AccordError, UsageError) or detail.startswith(title)
         self._aside(f"accord: {detail}" if plain else f"accord: {title}: {detail}")
         for version in error.extra.get("versions", ()):
             if isinstance(version, dict):

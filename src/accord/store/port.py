@@ -135,8 +135,9 @@ class Store(Protocol):
     def walk(self, prefix: Prefix, after: FilePath | None) -> Iterator[list[Walked]]:
         """Pages (of at most `PAGE_PATHS`) of all regular files below `prefix` that sort after `after`, in the order of their UTF-8
         bytes; each with its answer from stat data and index (where nothing vouches yet, small files are hashed on the way for a
-        bounded time, others are `Checking`, and queued). Tombstones and damaged copies are among them. Blocking: run each `next` in a thread. Memory is bounded by the
-        largest folder. The private folder, symbolic links and names that are no paths are passed over.
+        bounded time, others are `Checking`, and queued). Tombstones and damaged copies are among them. Blocking: run each `next`
+        in a thread. Memory is bounded by the largest folder. The private folder, symbolic links and names that are no paths are
+        passed over.
         """
         ...
 
