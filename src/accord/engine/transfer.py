@@ -16,7 +16,14 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from accord.errors import ChangedWhileReading, IntegrityError, NoSuchVersion, PeerFailed, StillChecking
+from accord.errors import (
+    AccordError,
+    ChangedWhileReading,
+    IntegrityError,
+    NoSuchVersion,
+    PeerFailed,
+    StillChecking,
+)
 from accord.model.names import Digest, FilePath, ServerName
 from accord.peers.port import Peers
 from accord.store.port import BLOCK_BYTES, Copy
@@ -100,6 +107,8 @@ class LocalBody:
         try:
             while block := await ahead:
                 offset += len(block)
+                if offset > self.size:
+                    break  # it grew: what is withheld now may be the end of a whole that is not proven
                 ahead = asyncio.ensure_future(self._read_hashed(hasher, offset))
                 if withheld:
                     yield withheld
@@ -194,14 +203,16 @@ class RemoteBody:
                 async for block in self._peers.fetch(holder, self._path, self.digest, start=start, stop=stop):
                     start += len(block)
                     yield block
-                return
+                if start >= stop:
+                    return
+                failures.append(PeerFailed(f"{holder} did not send all of the range.", path=self._path))
             except (PeerFailed, IntegrityError, NoSuchVersion) as failure:
                 failures.append(failure)
-        raise failures[-1]
+        raise self._failure(failures[-1])
 
     async def _small(self) -> AsyncIterator[bytes]:
         """Whole from one holder or whole from the next; proven before anything is handed on."""
-        failure: Exception = IntegrityError("Nobody delivered the content that its digest names.", path=self._path)
+        failure: AccordError = IntegrityError("Nobody delivered the content that its digest names.", path=self._path)
         for holder in self._holders:
             try:
                 content = bytearray()
@@ -216,17 +227,19 @@ class RemoteBody:
                 yield bytes(content)
                 return
             failure = IntegrityError(f"What {holder} sent did not match its digest.", path=self._path)
-        raise failure
+        raise self._failure(failure)
 
     async def _large(self) -> AsyncIterator[bytes]:
         hasher = blake3()
         offset = 0
         withheld = b""
         loop = asyncio.get_running_loop()
-        failure: Exception | None = None
+        failure: AccordError = IntegrityError("The content received did not match its digest.", path=self._path)
         for holder in self._holders:
             try:
                 async for block in self._peers.fetch(holder, self._path, self.digest, start=offset):
+                    if offset + len(block) > self.size:
+                        raise IntegrityError(f"{holder} sent more than the version has.", path=self._path)
                     offset += len(block)
                     if withheld:
                         yield withheld
@@ -237,8 +250,15 @@ class RemoteBody:
             if offset >= self.size:
                 break
         if offset != self.size or hasher.digest() != self.digest:
-            raise failure or IntegrityError("The content received did not match its digest.", path=self._path)
+            raise self._failure(failure)
         yield withheld
+
+    def _failure(self, last: AccordError) -> AccordError:
+        """What a reader is told. That the holders no longer have the version says that it changed since they answered, and nothing
+        about whether there is a file: no 404 may come of it."""
+        if isinstance(last, NoSuchVersion):
+            return ChangedWhileReading("The file was changed while it was read.", path=self._path)
+        return last
 
 
 async def _hash(block: bytes) -> bytes:

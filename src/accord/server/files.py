@@ -101,6 +101,9 @@ class FileRoute:
                 await self._reader.copy_failed(failure)
                 if exchange.started:
                     raise
+            except ChangedWhileReading:
+                if exchange.started:
+                    raise
             finally:
                 reading.close()
                 reading = None
