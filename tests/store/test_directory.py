@@ -14,7 +14,7 @@ import pytest
 
 from accord.errors import ChangedWhileReading, IntegrityError
 from accord.model.names import FilePath
-from accord.model.verdict import Checking, Damaged, Present
+from accord.model.verdict import Absent, Checking, Damaged, Present
 from accord.store.hashing import HashingPool, hash_open_file
 from accord.store.port import BLOCK_BYTES, is_answer
 from accord.testing.store_conformance import HELLO, WAIT_S, digest_of, listed, opened, present
@@ -190,3 +190,14 @@ async def test_no_file_descriptor_is_left_behind(tmp_path: Path) -> None:
         await copy.block_digests()
         copy.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_glance_never_opens_what_it_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer of a FIFO would take that for a reader, and lose what it writes."""
+    fifo = FilePath("fifo")
+    async with open_disk(tmp_path) as disk:
+        assert await disk.store.examine(fifo, wait_s=WAIT_S) == Absent()
+        os.mkfifo(tmp_path / fifo)
+        monkeypatch.setattr(disk.store._beneath, "open_cached", lambda path: pytest.fail(f"'{path}' was opened"))
+        assert disk.store.glance(fifo) is None
+        assert await disk.store.examine(fifo, wait_s=WAIT_S) == Absent("not a regular file")

@@ -143,3 +143,17 @@ def test_conditional_requests(pair: Cluster) -> None:
     head = pair[0].get("f.txt", method="HEAD")
     assert (head.status, head.headers["etag"], head.headers["content-length"]) == (200, etag, "7")
     assert pair[0].get("f.txt", headers={"Range": "bytes=7-"}).status == 416
+
+
+def test_garbage_behind_a_request_is_no_failure_of_the_server(pair: Cluster) -> None:
+    """It closes the connection, perhaps before the request was answered: that is the client's fault, and no line of the log."""
+    pair[0].put("small.txt", b"small")
+    pair[0].put("large.bin", bytes(3_000_000))
+    for path in ("small.txt", "large.bin"):
+        assert pair[0].get(path).status == 200
+        with connected(pair[0].port) as connection:
+            connection.sendall(request_bytes(f"/files/{path}") + b"GARBAGE\r\n\r\n")
+            while connection.recv(65536):
+                pass
+    assert pair[0].get("small.txt").status == 200
+    assert "a read failed" not in pair[0].log.read_text()

@@ -107,6 +107,9 @@ class Exchange:
         self.finish()
 
     def begin(self, head: bytes) -> None:
+        """Send the head. Raises `ConnectionResetError` when the client has gone, or sent what made the connection be closed."""
+        if self._protocol.transport.is_closing():
+            raise ConnectionResetError("the client has gone")
         self.started = True
         if not self.keep_alive:
             head = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)

@@ -23,7 +23,7 @@ import structlog
 from accord.errors import ChangedWhileReading, IntegrityError, StoreFailed
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
-from accord.model.verdict import Absent, Answer, Checking, Damaged, Unreachable
+from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Unreachable
 from accord.model.versions import Clock, OutsideChanges, Version, outside_actor
 from accord.store.atomic import StagedFile, Workshop, store_failure
 from accord.store.confinement import Confinement
@@ -81,19 +81,25 @@ class DirectoryStore:
         known = self._index.known(path)
         if known is None:
             return None
+        vouching, present = known.vouching, known.present
+        if vouching is None or present is None:
+            return self._glance_gone(path, known.if_gone)
         fd = self._beneath.open_cached(path)
         if fd < 0:
             return known.if_gone if fd == -errno.ENOENT and isinstance(known.if_gone, Absent) else None
         status = os.fstat(fd)
-        vouching, present = known.vouching, known.present
-        if (
-            vouching is None
-            or present is None
-            or vouching != (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
-        ):
+        if vouching != (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev):
             os.close(fd)
             return None
         return DirectoryCopy(path, present, fd, vouching, self._block_digests)
+
+    def _glance_gone(self, path: FilePath, if_gone: Absent | Deleted) -> Absent | None:
+        """Where nothing is known to vouch, only that nothing is there can be said; what is there may be a FIFO, whose writer must
+        not take this look for a reader."""
+        fd = self._beneath.probe_cached(path)
+        if fd >= 0:
+            os.close(fd)
+        return if_gone if fd == -errno.ENOENT and isinstance(if_gone, Absent) else None
 
     def glance_answer(self, path: FilePath) -> Answer | None:
         known = self._index.known(path)
