@@ -79,6 +79,35 @@ def test_several_paths_need_a_folder_and_all_are_tried(accord: Run, serve: Serve
     assert accord("get", "a", "b", "--to", "into", url=url).returncode == 0
 
 
+def test_options_may_stand_anywhere(accord: Run, serve: Serve, tmp_path: Path) -> None:
+    script, url = serve()
+    script.put("hello.txt", server1=TEXT, server2=TEXT)
+    assert accord("get", "hello.txt", "--server", url, "mine.txt").returncode == 0
+    assert accord("get", "--server", url, "hello.txt", "--strict", "yours.txt").returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["mine.txt", "yours.txt"]
+    assert accord("cat", "hello.txt", "--server", url, "hello.txt").stdout == TEXT.decode() * 2
+
+
+@pytest.mark.parametrize("words", [["hello.txt", "-"], ["hello.txt", "--to", "-"], ["--to", "-", "hello.txt"]])
+def test_a_dash_is_stdout(accord: Run, serve: Serve, tmp_path: Path, words: list[str]) -> None:
+    script, url = serve()
+    script.put("hello.txt", server1=TEXT, server2=TEXT)
+    done = accord("get", *words, url=url)
+    assert (done.returncode, done.stdout, done.stderr) == (0, TEXT.decode(), "")
+    assert os.listdir(tmp_path) == []
+    script.put("-", server1=b"dash", server2=b"dash")
+    assert accord("get", "--", "-", url=url).returncode == 0
+    assert (tmp_path / "-").read_bytes() == b"dash"
+
+
+def test_what_this_machine_refuses_is_not_put_down_to_the_server(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("hello.txt", server1=TEXT, server2=TEXT)
+    done = accord("get", "hello.txt", "/dev/full", url=url)
+    assert done.returncode == 1
+    assert done.stderr == "accord: Could Not Be Saved: /dev/full: No space left on device.\n"
+
+
 def test_json_is_one_value(accord: Run, serve: Serve) -> None:
     script, url = serve()
     script.put("hello.txt", server1=TEXT, server2=TEXT)

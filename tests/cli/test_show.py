@@ -76,6 +76,28 @@ def test_a_reader_that_has_enough_is_no_error(serve: Serve) -> None:
     assert (process.returncode, told) == (0, b"")
 
 
+@pytest.mark.parametrize("words", [["cat", "x"], ["stat", "x"], ["ls"], ["get", "x"], ["cat", "x", "nothing"]])
+def test_output_that_cannot_be_written_is_an_error_in_one_line(serve: Serve, tmp_path: Path, words: list[str]) -> None:
+    script, url = serve()
+    script.put("x", server1=TEXT, server2=TEXT)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [ACCORD, *words], cwd=tmp_path, env=environment(url), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "accord: the output: No space left on device\n"
+
+
+def test_a_closed_stdout_is_no_traceback(serve: Serve, tmp_path: Path) -> None:
+    script, url = serve()
+    script.put("x", server1=TEXT, server2=TEXT)
+    done = subprocess.run(
+        ["sh", "-c", f"'{ACCORD}' get x >&-"], cwd=tmp_path, env=environment(url), stderr=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "x").read_bytes() == TEXT
+
+
 def test_ls_folds_folders_unless_told_to_look_into_them(accord: Run, serve: Serve) -> None:
     script, url = serve()
     script.put("docs/a.txt", server1=TEXT, server2=TEXT)
@@ -143,6 +165,16 @@ def test_diff_of_three_compares_each_with_the_first(accord: Run, serve: Serve) -
     value = json.loads(accord("diff", "x", "--json", url=url).stdout)
     first = value["versions"][0] if "versions" in value else value["differences"][0]["old"]
     assert [one["old"]["label"] for one in value["differences"]] == [first["label"]] * 2
+
+
+def test_diff_says_who_may_have_one_more(accord: Run, serve: Serve) -> None:
+    script, url = serve(Script(names=("a", "b", "c")))
+    script.put("x", a=b"1\n", b=b"2\n", c=SILENT)
+    done = accord("diff", "x", url=url)
+    assert done.returncode == 6
+    assert "could not ask c" in done.stderr
+    assert accord("diff", "x", "a", "b", url=url).stderr == ""
+    assert accord("diff", "nothing", url=url).stderr.count("File Not Found") == 1
 
 
 def test_diff_of_one_version(accord: Run, serve: Serve) -> None:

@@ -71,6 +71,15 @@ def test_listening_for_other_machines_is_refused(tmp_path: Path) -> None:
     assert "SSH tunnel" in done.stderr
 
 
+@pytest.mark.parametrize("names", [("server1",), ("server2", "server2")])
+def test_a_peer_is_another_server(tmp_path: Path, names: tuple[str, ...]) -> None:
+    (tmp_path / "files").mkdir()
+    peers = [f"--peer={name}=http://127.0.0.1:{port}" for name, port in zip(names, free_ports(2), strict=False)]
+    done = ended("files", "--name", "server1", "--listen", "127.0.0.1:0", *peers, cwd=tmp_path)
+    assert done.returncode == 2
+    assert names[0] in done.stderr
+
+
 def test_a_directory_has_one_server(pair: Cluster, tmp_path: Path) -> None:
     done = ended(str(pair[0].root), "--name", "other", "--listen", "127.0.0.1:0", cwd=tmp_path)
     assert done.returncode != 0

@@ -69,18 +69,32 @@ def make_app(wanted: str | None = None) -> App:
 
 def main() -> None:
     """The entry point. Never returns."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper here
-    code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _hush()
-    sys.exit(code)
+    sys.exit(run(sys.argv[1:]))
 
 
 def run(tokens: Sequence[str]) -> int:
     """One command from its words to its exit code."""
+    from accord.errors import AccordError
+
+    try:
+        code = _told(tokens)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read our output has had enough (`| head`): nothing went wrong.
+        _hush()
+        return 0
+    except OSError as error:
+        # Servers and files that a command works on have errors of their own: this is our output, mostly, on a full disk.
+        sys.stderr.write(f"accord: {error.filename or 'the output'}: {error.strerror or error}\n")
+        _hush()
+        return AccordError.exit_code
+
+
+def _told(tokens: Sequence[str]) -> int:
     from accord.errors import AccordError
 
     try:
@@ -91,10 +105,6 @@ def run(tokens: Sequence[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\naccord: interrupted\n")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough (`| head`): nothing went wrong.
-        _hush()
-        return 0
 
 
 def _perform(tokens: Sequence[str]) -> int:
@@ -136,6 +146,17 @@ def _version() -> str:
     import accord
 
     return f"accord {accord.__version__}"
+
+
+def _open_what_is_closed() -> None:
+    """Started with a closed stdout or stderr (`>&-`), a command writes to nowhere, and never into a file that it opens later."""
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _hush() -> None:

@@ -73,6 +73,7 @@ def diff(path: str, a: str | None = None, b: str | None = None, /, *, common: Co
 
 
 def _refuse_without_content(verdict: Verdict) -> None:
+    from accord.cli import words
     from accord.errors import DamagedEverywhere, Gone, NotFound, UnknownState
     from accord.model.verdict import Kind
 
@@ -83,7 +84,8 @@ def _refuse_without_content(verdict: Verdict) -> None:
         Kind.DAMAGED: DamagedEverywhere,
     }
     if verdict.verdict in refusals:
-        raise refusals[verdict.verdict](f"{verdict.path}: {words.sentence(verdict)}.", path=verdict.path)
+        why = words.sentence(verdict).removeprefix(f"{NotFound.title}: ")  # the title is shown before it anyway
+        raise refusals[verdict.verdict](f"{verdict.path}: {why}.", path=verdict.path)
 
 
 def _pairs(verdict: Verdict, a: str | None, b: str | None) -> list[tuple[Side, Side]]:

@@ -38,9 +38,7 @@ def app_command(app: App) -> None:
 
 
 def get(
-    paths: Annotated[list[str], Parameter(name="PATH", negative=())],
-    /,
-    *,
+    *paths: Annotated[str, Parameter(name="PATH", required=True)],
     to: Annotated[str | None, Parameter(name="--to")] = None,
     version: Annotated[str | None, Parameter(name="--version")] = None,
     verify: Verify = "stat",
@@ -94,7 +92,7 @@ def get(
     return code
 
 
-def _destination(paths: list[str], to: str | None) -> tuple[list[str], str]:
+def _destination(paths: tuple[str, ...], to: str | None) -> tuple[tuple[str, ...], str]:
     """Which of the words are files to save, and where they go. Raises `UsageError`."""
     from accord.errors import UsageError
 
@@ -109,7 +107,7 @@ def _destination(paths: list[str], to: str | None) -> tuple[list[str], str]:
 
 
 def _get_each(
-    client: Client, sources: list[str], destination: str, choices: Choices, out: Output
+    client: Client, sources: tuple[str, ...], destination: str, choices: Choices, out: Output
 ) -> tuple[list[Fetched], int]:
     from accord.errors import AccordError
 
@@ -221,7 +219,7 @@ def _has_content(target: Path, digest: bytes) -> bool:
     return hasher.digest() == digest
 
 
-def _to_stdout(client: Client, sources: list[str], choices: Choices, common: Common) -> int:
+def _to_stdout(client: Client, sources: tuple[str, ...], choices: Choices, common: Common) -> int:
     from accord.cli import words
     from accord.errors import Unavailable, UsageError
 

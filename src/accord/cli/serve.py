@@ -129,8 +129,14 @@ def _only_name(file: Path | None) -> str:
 def _flags(name: str, root: Path | None, listen: str | None, peers: tuple[str, ...], settings: Settings) -> Flags:
     from accord.addresses import ServerSpec, parse_peer
     from accord.config import Flags
+    from accord.errors import ConfigError
     from accord.model.names import ServerName
 
     me = ServerSpec(ServerName(name), "", root.expanduser().absolute() if root else None, listen)
-    servers = ((me,) if root or listen or peers else ()) + tuple(parse_peer(peer) for peer in peers)
+    others = [parse_peer(peer) for peer in peers]
+    names = [me.name, *(spec.name for spec in others)]
+    for spec in others:
+        if names.count(spec.name) > 1:
+            raise ConfigError(f"--peer names '{spec.name}' twice, or this server itself: a peer is another server.")
+    servers = ((me,) if root or listen or peers else ()) + tuple(others)
     return Flags(settings.values(), settings.key_file, servers)

@@ -43,9 +43,7 @@ def exit_code_of(verdict: Verdict, *, asked_all: bool = True) -> int:
 
 
 def cat(
-    paths: Annotated[list[str], Parameter(name="PATH", negative=())],
-    /,
-    *,
+    *paths: Annotated[str, Parameter(name="PATH", required=True)],
     version: Annotated[str | None, Parameter(name="--version")] = None,
     verify: Verify = "stat",
     common: Common = DEFAULTS,

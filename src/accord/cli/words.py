@@ -63,7 +63,8 @@ def _verdict_words(verdict: Verdict, holders: str) -> str:
         case Kind.UNVERIFIED:
             return f"on {holders}, which nobody could confirm"
         case Kind.DIVERGED:
-            return f"{len(verdict.versions)} rival versions"
+            count = len(verdict.versions)
+            return f"{count} rival versions" if count > 1 else "one of the rival versions"
         case Kind.DELETED:
             return "deleted"
         case Kind.MISSING:

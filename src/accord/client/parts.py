@@ -30,6 +30,12 @@ BLOCK_BYTES: Final = 1024 * 1024
 _PART = re.compile(r"\.(?P<hex>[0-9a-f]{64})\.accord-part\Z")
 
 
+class NotSaved(StoreFailed):
+    """It is this machine's disk that refused, not a server's."""
+
+    type, title = "not-saved", "Could Not Be Saved"
+
+
 class Part:
     """An open, locked part file of one version. Close it; `finish` makes it the destination and `drop` removes it."""
 
@@ -176,11 +182,11 @@ def exists(destination: Path) -> AccordError:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """The operating system's refusals as `StoreFailed`, with its own words."""
+    """The operating system's refusals as `NotSaved`, with its own words."""
     try:
         yield
     except OSError as error:
-        raise StoreFailed(f"{path}: {error.strerror or error}.", extra={"errno": error.errno}) from error
+        raise NotSaved(f"{path}: {error.strerror or error}.", extra={"errno": error.errno}) from error
 
 
 def _prefix(destination: Path) -> str:

@@ -108,7 +108,8 @@ def exhausted(failures: Sequence[tuple[str, str | AccordError]], path: str | Non
         story = "; ".join(f"{one['server']} ({one['reason']})" for one in tried)
         return NobodyAnswered(f"No server could be asked: {story}.", path=path, extra={"tried": tried})
     if len(failures) > 1:
-        story = "; ".join(f"{one['server']} ({one['reason'].rstrip('.')})" for one in tried)
+        reasons = (("as said" if one["reason"] == spoken.detail else one["reason"].rstrip(".")) for one in tried)
+        story = "; ".join(f"{one['server']} ({reason})" for one, reason in zip(tried, reasons, strict=True))
         spoken.detail = f"{spoken.detail} Servers tried: {story}."
         spoken.args = (spoken.detail,)
         spoken.extra = {**spoken.extra, "tried": tried}
