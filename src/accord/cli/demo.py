@@ -12,7 +12,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-_EXIT_TERMINATED = 128 + signal.SIGTERM
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+"""A closed terminal leaves nothing behind either."""
 
 
 def app_command(app: App) -> None:
@@ -33,10 +34,12 @@ def demo(*, once: Annotated[bool, Parameter(name="--once", negative=())] = False
 
     from accord.demo.tour import run_demo
 
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        sys.exit(_EXIT_TERMINATED)  # unwinds, so that the servers are ended and the folder is removed
+    def terminate(number: int, _frame: FrameType | None) -> None:
+        for ending in _ENDINGS:
+            signal.signal(ending, signal.SIG_IGN)  # a second one must not break off the tidying
+        sys.exit(128 + number)  # unwinds, so that the servers are ended and the folder is removed
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {ending: signal.signal(ending, terminate) for ending in _ENDINGS}
     try:
         return 0 if run_demo(Console(highlight=False, soft_wrap=True), once=once) else 1
     except KeyboardInterrupt:
@@ -44,4 +47,5 @@ def demo(*, once: Annotated[bool, Parameter(name="--once", negative=())] = False
             raise
         return 0
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for ending, handler in before.items():
+            signal.signal(ending, handler)

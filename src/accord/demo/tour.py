@@ -5,10 +5,14 @@ A step says what should come out before it asks. How the servers run is left to 
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from blake3 import blake3
 from rich.console import Console
@@ -30,6 +34,7 @@ _MEGABYTE = 1_000_000
 class Stop:
     """One row of the tour as it came out."""
 
+    what: str
     expected: Kind
     shown: str
     right: bool
@@ -58,12 +63,12 @@ class Tour:
             right, shown = kind is expected, kind.value
         except (AccordError, AssertionError) as error:
             right, shown, told = False, f"failed: {error}", []
-        for line in told:
+        for line in "\n".join(told).splitlines():
             self.console.print(f"    {escape(line)}")
         mark = "[green]✓[/green]" if right else "[red]✗[/red]"
         wrong = "" if right else f"[red] (expected: {expected.value})[/red]"
         self.console.print(f"  {mark} [bold]{escape(shown)}[/bold]{wrong}")
-        self.stops.append(Stop(expected, shown, right))
+        self.stops.append(Stop(what, expected, shown, right))
 
     def say(self, text: str) -> None:
         self.console.print(f"\n[cyan]{escape(text)}[/cyan]")
@@ -226,11 +231,13 @@ def _stopped(tour: Tour, *servers: DemoServer, restart_with: tuple[str, ...] = (
 
 def _summary(tour: Tour) -> None:
     table = Table(title="The tour", title_justify="left")
+    table.add_column("what was shown")
     table.add_column("expected")
     table.add_column("verdict")
     table.add_column("right")
     for stop in tour.stops:
-        table.add_row(stop.expected.value, escape(stop.shown), "[green]yes[/green]" if stop.right else "[red]no[/red]")
+        right = "[green]yes[/green]" if stop.right else "[red]no[/red]"
+        table.add_row(escape(stop.what), stop.expected.value, escape(stop.shown), right)
     tour.console.print()
     tour.console.print(table)
     if tour.went_right:
@@ -239,15 +246,25 @@ def _summary(tour: Tour) -> None:
         tour.console.print("[red]Not everything came out right.[/red]")
 
 
+def _as_typed() -> str:
+    """How this command is called in another shell: by its path where it is in no folder of PATH, as after `make demo`."""
+    if shutil.which("accord"):
+        return "accord"
+    beside = Path(sys.executable).with_name("accord")
+    return shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m accord"
+
+
 def _stay(tour: Tour) -> None:
     first, second = tour.first, tour.second
     tour.console.print("\nThe servers stay up; play with them. Their directories are ordinary folders:")
     for server in (first, second):
         tour.console.print(f"  {server.name}: {server.url}/list/   {escape(str(server.root))}")
+    accord = escape(_as_typed())
     tour.console.print(
-        f"\n  accord ls --server {first.url}\n  accord stat file2.txt --server {first.url}\n"
-        f"  accord diff file2.txt --server {first.url}\n  echo new > {escape(str(first.root))}/mine.txt\n"
-        f"  accord cat mine.txt --server {second.url}\n\nCtrl-C ends the demonstration and removes its files."
+        f"\n  {accord} ls --server {first.url}\n  {accord} stat file2.txt --server {first.url}\n"
+        f"  {accord} diff file2.txt --server {first.url}\n  echo new > {escape(str(first.root))}/mine.txt\n"
+        f"  {accord} cat mine.txt --server {second.url}\n\nBoth adopt what is edited in their directories by now "
+        "(--outside-changes adopt); by default an edit makes rivals.\nCtrl-C ends the demonstration and removes its files."
     )
     while all(server.process and server.process.poll() is None for server in (first, second)):
         time.sleep(1)
