@@ -64,9 +64,9 @@ def diff(path: str, a: str | None = None, b: str | None = None, /, *, common: Co
         found = tuple(_compare(client, path, old, new) for old, new in pairs)
     comparison = Comparison(verdict.path, verdict.verdict, all(one.identical for one in found), found)
     out.comparison(comparison)
-    if verdict.silent and a is None:
-        out.note(f"{path}: {words.silence(verdict.silent)}, which may have another version")
     if not comparison.identical:
+        if verdict.silent and a is None:
+            out.note(f"{path}: {words.silence(verdict.silent)}, which may have another version")
         return _DIFFER
     out.note(f"{path}: {'the two are the same version' if a else words.sentence(verdict)}")
     return 3 if verdict.silent and a is None else 0
