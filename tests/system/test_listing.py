@@ -65,6 +65,9 @@ def test_with_a_server_down_the_listing_says_who_is_missing(pair: Cluster) -> No
     assert [entry["verdict"] for entry in entries] == ["unverified"]
     assert end["end"] is True
     assert {one["name"]: one["state"] for one in end["servers"]}["server2"] == "unreachable"
+    (reason,) = [one["reason"] for one in end["servers"] if one["name"] == "server2"]
+    assert "server2" not in reason
+    assert not reason.endswith(".")
 
 
 def test_a_hundred_thousand_files_stream_in_bounded_memory(pair: Cluster) -> None:

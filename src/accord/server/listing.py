@@ -81,7 +81,8 @@ class _Cursor:
             self._check_order()
         except AccordError as error:
             self.page, self.place, self.ended = (), 0, True
-            self.silence = Unreachable(error.detail)
+            # The name stands beside the reason wherever it is shown.
+            self.silence = Unreachable(error.detail.removeprefix(f"{self.name}: ").removesuffix("."))
 
     def _check_order(self) -> None:
         last = self._last
