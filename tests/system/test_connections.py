@@ -157,3 +157,58 @@ def test_garbage_behind_a_request_is_no_failure_of_the_server(pair: Cluster) -> 
                 pass
     assert pair[0].get("small.txt").status == 200
     assert "a read failed" not in pair[0].log.read_text()
+
+
+def test_a_long_pipeline_of_a_client_that_does_not_read_costs_bounded_memory(pair: Cluster) -> None:
+    content = os.urandom(MIB)
+    for server in pair.servers:
+        server.put("f.bin", content)
+    assert pair[0].get("f.bin").headers["accord-verdict"] == "identical"
+    before = pair[0].rss_bytes()
+    with connected(pair[0].port) as connection:
+        connection.sendall(request_bytes("/files/f.bin") * 400)
+        assert connection.recv(1)
+        for _ in range(20):
+            assert pair[0].get("f.bin").status == 200
+        assert pair[0].rss_bytes() - before < 32 * MIB
+        received = 1
+        while chunk := connection.recv(MIB):
+            received += len(chunk)
+    assert 60 * MIB < received < 80 * MIB, "those that could wait were answered, and then the connection ended"
+
+
+def test_what_makes_no_sense_after_a_request_does_not_cost_its_answer(pair: Cluster) -> None:
+    pair[0].put("f.txt", b"content")
+    with connected(pair[0].port) as connection:
+        connection.sendall(request_bytes("/files/f.txt") + b"\x00\x01 nonsense\r\n\r\n")
+        assert read_response(connection).body == b"content"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /files/f.txt HTTP/1.1\r\n\r\n",
+        b"GET /files/f.txt HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /files/f.txt HTTP/2.0\r\nHost: a\r\n\r\n",
+    ],
+    ids=["no host", "two hosts", "another version"],
+)
+def test_requests_that_http_forbids_are_refused(pair: Cluster, head: bytes) -> None:
+    pair[0].put("f.txt", b"content")
+    with connected(pair[0].port) as connection:
+        connection.sendall(head)
+        assert read_response(connection).status == 400
+
+
+def test_requests_for_files_and_pages_take_turns_in_one_pipeline(pair: Cluster) -> None:
+    pair[0].put("f.txt", b"content")
+    with connected(pair[0].port) as connection:
+        connection.sendall((request_bytes("/files/f.txt") + request_bytes("/health")) * 10)
+        stream = connection.makefile("rb")
+        for turn in range(20):
+            length = 0
+            while (line := stream.readline().strip()) != b"":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            body = stream.read(length)
+            assert (body == b"content") if turn % 2 == 0 else (b'"status"' in body)

@@ -60,7 +60,7 @@ class Begun:
 
     path: FilePath
     mine: Copy
-    asked: asyncio.Future[Mapping[ServerName, Answer]]
+    asked: asyncio.Future[Mapping[ServerName, Answer]] | None
 
 
 class Reader:
@@ -88,21 +88,24 @@ class Reader:
             raise
         return self._reading(path, mine, local, answers)
 
-    def begin(self, path: FilePath) -> Begun | None:
+    def begin(self, path: FilePath, verify: Verify) -> Begun | None:
         """The first half of an everyday read: this server's copy is at hand, and the peers are asked. None where it takes a wait to
-        say what is here: then `read`. Once `asked` is done, `conclude` is the other half, and must be called."""
-        held = self._store.glance(path)
+        say what is here: then `read`. Once `asked` is done (or None), `conclude` is the other half, and must be called."""
+        held = self._store.glance(path) if verify is not Verify.CONTENT else None
         if held is None or is_answer(held):
             return None
-        return Begun(path, held, self._peers.ask(path))
+        return Begun(path, held, self._ask(path, verify))
 
     def conclude(self, begun: Begun) -> Reading:
         local = begun.mine.answer
-        return self._reading(begun.path, begun.mine, local, {**begun.asked.result(), self.name: local})
+        answers = self._alone(local) if begun.asked is None else {**begun.asked.result(), self.name: local}
+        return self._reading(begun.path, begun.mine, local, answers)
 
     def _reading(
         self, path: FilePath, mine: Copy | None, local: Answer, answers: Mapping[ServerName, Answer]
     ) -> Reading:
+        if isinstance(local, Present):
+            answers = _believable(local, answers)
         verdict = compare(path, answers)
         if verdict.kind is Kind.PARTIAL:
             self._suggest_healing(verdict, answers)
@@ -144,6 +147,15 @@ class Reader:
 
     def _alone(self, local: Answer) -> dict[ServerName, Answer]:
         return {**dict.fromkeys(self._peers.names, NOT_ASKED), self.name: local}
+
+
+def _believable(mine: Present, answers: Mapping[ServerName, Answer]) -> Mapping[ServerName, Answer]:
+    """The answers without those that cannot be true: one digest has one size."""
+    for server, answer in answers.items():
+        if type(answer) is Present and answer.digest == mine.digest and answer.size != mine.size:
+            denied = Unreachable("contradicts this server: the same digest, but another size")
+            answers = {**answers, server: denied}
+    return answers
 
 
 def find_version(reading: Reading, wanted: DigestPrefix) -> HeldVersion:

@@ -259,9 +259,8 @@ def _version_of(copy: Present) -> Version:
     for entry in copy.clock.entries:
         for version in entry.versions:
             if version.digest == copy.digest:
-                if version.modified_ns == copy.modified_ns and version.executable == copy.executable:
-                    return version
-                return version._replace(modified_ns=copy.modified_ns, executable=copy.executable)
+                seen = Version(copy.digest, copy.size, copy.modified_ns, version.author, copy.executable)
+                return version if version == seen else seen
     return Version(copy.digest, copy.size, copy.modified_ns, "", copy.executable)
 
 

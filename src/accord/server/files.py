@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import cast
 
@@ -18,18 +18,20 @@ from accord.engine.transfer import CopyFailed
 from accord.errors import (
     AccordError,
     ChangedWhileReading,
+    PeerFailed,
     PreconditionFailed,
     RangeNotSatisfiable,
     StillChecking,
+    Unavailable,
 )
-from accord.model.verdict import Checking, HeldVersion, Kind, State
+from accord.model.verdict import Checking, HeldVersion, Kind, State, Verdict
 from accord.server.conditional import FIELDS, Decision, Outcome, evaluate
+from accord.server.exchange import Exchange
 from accord.server.media import Form, content_type, negotiate
 from accord.server.metrics import Metrics
 from accord.server.multipart import BOUNDARY_BYTES
-from accord.server.paths import PLAIN_READ, FileTarget, read_target
+from accord.server.paths import FileTarget, read_target
 from accord.server.problems import problem_of, render, rivals_refused
-from accord.server.protocol import Exchange
 from accord.server.ranges import Selection, Span, byteranges, content_range, select
 from accord.server.rendering import etag, file_head, last_modified_s, render_head, server_bodies, verdict_fields
 from accord.server.rivals import FORMS, as_json, as_multipart, as_page, parts, rivals_head
@@ -59,9 +61,12 @@ class FileRoute:
         except AccordError as error:
             self._refuse(exchange, error)
             return
-        begun = self._reader.begin(target.path) if target.query is PLAIN_READ else None
+        query = target.query
+        begun = self._reader.begin(target.path, query.verify) if query.version is None else None
         if begun is None:
             exchange.spawn(self._answer(exchange, target))
+        elif begun.asked is None:
+            self._conclude(exchange, target, begun)
         else:
             begun.asked.add_done_callback(lambda _: exchange.attempt(self._conclude, exchange, target, begun))
 
@@ -104,6 +109,8 @@ class FileRoute:
             except ChangedWhileReading:
                 if exchange.started:
                     raise
+            except AccordError as error:
+                raise _explained(error, reading.verdict) from error
             finally:
                 reading.close()
                 reading = None
@@ -116,6 +123,16 @@ class FileRoute:
 
     def now_s(self) -> int:
         return int(self._now_s())
+
+
+def _explained(error: AccordError, verdict: Verdict) -> AccordError:
+    """An error of a read, with what is known of the file: its path, and what each server said."""
+    if isinstance(error, PeerFailed):
+        error = Unavailable(f"The copy could not be fetched from another server. {error.detail}", extra=error.extra)
+    error.path = error.path or verdict.path
+    error.extra.setdefault("servers", server_bodies(verdict.servers))
+    error.fields = (*error.fields, *verdict_fields(verdict))
+    return error
 
 
 class _Answer:
@@ -163,7 +180,6 @@ class _Answer:
             return
         problem = problem_of(verdict)
         if problem is not None:
-            problem.fields = verdict_fields(verdict)
             raise problem
         if verdict.kind is not Kind.DIVERGED:
             await self._send_version(verdict.versions[0])
@@ -175,12 +191,7 @@ class _Answer:
     def _still_checking(self, local: Checking) -> StillChecking:
         return StillChecking(
             f"This server's copy is being hashed ({local.hashed_bytes} of {local.total_bytes} bytes).",
-            path=self._reading.verdict.path,
-            extra={
-                "servers": server_bodies(self._reading.verdict.servers),
-                "hashed_bytes": local.hashed_bytes,
-                "total_bytes": local.total_bytes,
-            },
+            extra={"hashed_bytes": local.hashed_bytes, "total_bytes": local.total_bytes},
             retry_after_s=CHECKING_RETRY_S,
         )
 
@@ -229,23 +240,21 @@ class _Answer:
             exchange.respond(self._head(200, held, size, extra=extra), content)
             self._route._metrics.sent(size)
             return
-        await self._stream(self._head(200, held, size, extra=extra), [body.blocks()])
+        await self._stream(self._head(200, held, size, extra=extra), [(b"", body.blocks())])
 
     async def _send_span(self, held: HeldVersion, span: Span) -> None:
         extra = b"Content-Range: %b\r\n" % content_range(span, held.version.size)
         head = self._head(206, held, span.stop - span.start, extra=extra)
         body = self._route._reader.body(self._reading, held)
-        await self._stream(head, [body.part(span.start, span.stop)])
+        await self._stream(head, [(b"", body.part(span.start, span.stop))])
 
     async def _send_spans(self, held: HeldVersion, spans: Sequence[Span]) -> None:
         media_type = content_type(self._reading.verdict.path.name).encode()
         framing = byteranges(spans, held.version.size, media_type, secrets.token_hex(BOUNDARY_BYTES))
         head = self._head(206, held, framing.total_bytes, media_type=framing.content_type)
         body = self._route._reader.body(self._reading, held)
-        pieces: list[AsyncIterator[bytes]] = []
-        for part_head, span in zip(framing.heads, spans, strict=True):
-            pieces += [_just(part_head), body.part(span.start, span.stop)]
-        await self._stream(head, [*pieces, _just(framing.closing)])
+        pieces = zip(framing.heads, [body.part(span.start, span.stop) for span in spans], strict=True)
+        await self._stream(head, pieces, framing.closing)
 
     def _head(
         self, status: int, held: HeldVersion, length: int, *, media_type: bytes | None = None, extra: bytes = b""
@@ -287,33 +296,50 @@ class _Answer:
         if not self._exchange.wants_body:
             self._exchange.respond(head)
             return
-        pieces: list[AsyncIterator[bytes]] = []
-        for part_head, rival in zip(framing.heads, parts(verdict), strict=True):
-            pieces.append(_just(part_head))
-            if rival.state is State.RIVAL:
-                pieces.append(self._route._reader.body(self._reading, rival.held).blocks())
-        await self._stream(head, [*pieces, _just(framing.closing)])
+        bodies = [
+            self._route._reader.body(self._reading, rival.held).blocks() if rival.state is State.RIVAL else _nothing()
+            for rival in parts(verdict)
+        ]
+        await self._stream(head, zip(framing.heads, bodies, strict=True), framing.closing)
 
     # --- bytes ---
 
-    async def _stream(self, head: bytes, pieces: Sequence[AsyncIterator[bytes]]) -> None:
-        """Send `head` and the pieces. The head waits for the first block, so that what fails before it is a clean refusal."""
+    async def _stream(
+        self, head: bytes, pieces: Iterable[tuple[bytes, AsyncIterator[bytes]]], closing: bytes = b""
+    ) -> None:
+        """Send `head`, the pieces (what stands before a body, and the body) and `closing`.
+
+        The head waits for the first block of the first body, so that what fails before it is a clean refusal.
+        """
         exchange = self._exchange
         if not exchange.wants_body:
             exchange.respond(head)
             return
-        for piece in pieces:
-            # Every piece is an async generator; it is closed here and now when the client goes away.
-            async with aclosing(cast("AsyncGenerator[bytes]", piece)) as blocks:
+        pending = [head]
+        for before, body in pieces:
+            pending.append(before)
+            # Every body is an async generator; it is closed here and now when the client goes away.
+            async with aclosing(cast("AsyncGenerator[bytes]", body)) as blocks:
                 async for block in blocks:
-                    if not exchange.started:
-                        exchange.begin(head)
-                    await exchange.write(block)
-                    self._route._metrics.sent(len(block))
-        if not exchange.started:
-            exchange.begin(head)
+                    await self._write(pending, block)
+        await self._write(pending, closing)
         exchange.finish()
 
+    async def _write(self, pending: list[bytes], block: bytes) -> None:
+        exchange = self._exchange
+        if pending:
+            start, pending[:] = b"".join(pending), []
+            if exchange.started:
+                await exchange.write(start)
+            else:
+                exchange.begin(start)
+        if block:
+            await exchange.write(block)
+            self._route._metrics.sent(len(block))
 
-async def _just(text: bytes) -> AsyncIterator[bytes]:
-    yield text
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """The bytes of a rival of which there are none."""
+    empty: tuple[bytes, ...] = ()
+    for block in empty:
+        yield block

@@ -11,15 +11,15 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, ParamSpec, Protocol
+from typing import Any
 
 import httptools
-import structlog
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from accord.errors import AccordError, HeadersTooLarge, RequestTooSlow, UriTooLong, UsageError
+from accord.server.exchange import Exchange, FileAnswerer
 from accord.server.problems import render
 from accord.server.rendering import render_head
 
@@ -32,21 +32,12 @@ HEAD_DEADLINE_S = 10.0
 WRITE_STALL_S = 60.0
 """How long a reader may take nothing at all before the connection is given up."""
 WRITE_BUFFER_BYTES = 1024 * 1024
+MAX_PIPELINED = 64
+"""So many requests of one connection wait for their turn; what comes beyond them is not answered, and the connection is closed."""
 
 FILES_PREFIX = b"/files/"
 PEER_TARGET = b"/peer/stream"
 PEER_PROTOCOL = b"accord-peer"
-
-_log = structlog.get_logger("accord.http")
-
-Headers = list[tuple[bytes, bytes]]
-P = ParamSpec("P")
-
-
-class FileAnswerer(Protocol):
-    """`server.files`: answers one request by writing to its exchange, at once or from what it spawns there."""
-
-    def __call__(self, exchange: Exchange) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,118 +46,6 @@ class Handlers:
 
     files: FileAnswerer
     peer_endpoint: Callable[[], asyncio.Protocol]
-
-
-class _Ignored:
-    """Stands in for the event by which uvicorn tells a request's application that something came: a read has nothing to wait for."""
-
-    def set(self) -> None: ...
-
-
-class Exchange:
-    """One GET or HEAD of a file and the way to answer it. uvicorn's protocol treats it as one of its request cycles."""
-
-    __slots__ = (
-        "_handlers",
-        "_protocol",
-        "body",
-        "disconnected",
-        "headers",
-        "keep_alive",
-        "message_event",
-        "more_body",
-        "on_response",
-        "response_complete",
-        "started",
-        "target",
-        "wants_body",
-    )
-
-    def __init__(self, protocol: AccordProtocol, handlers: Handlers, method: bytes, keep_alive: bool) -> None:
-        self._protocol = protocol
-        self._handlers = handlers
-        self.target: bytes = protocol.url
-        self.headers: Headers = protocol.headers
-        self.wants_body = method == b"GET"
-        self.keep_alive = keep_alive
-        self.started = False
-        self.response_complete = False
-        self.disconnected = False
-        self.body = bytearray()
-        self.more_body = True
-        self.message_event = _Ignored()
-
-    def header(self, name: bytes) -> bytes | None:
-        """The value of a header, given in lower case; several of one name joined by a comma (RFC 9110, section 5.2)."""
-        values = [value for key, value in self.headers if key == name]
-        return b", ".join(values) if values else None
-
-    def respond(self, head: bytes, body: bytes = b"") -> None:
-        """The whole answer at once. `head` ends with the empty line; see `rendering.render_head`."""
-        self.begin(head if not body or not self.wants_body else head + body)
-        self.finish()
-
-    def begin(self, head: bytes) -> None:
-        """Send the head. Raises `ConnectionResetError` when the client has gone, or sent what made the connection be closed."""
-        if self._protocol.transport.is_closing():
-            raise ConnectionResetError("the client has gone")
-        self.started = True
-        if not self.keep_alive:
-            head = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
-        self._protocol.transport.write(head)
-
-    async def write(self, block: bytes) -> None:
-        """Send a block, waiting while the client is behind. Raises `ConnectionResetError` when it has gone or stalled."""
-        if self.disconnected or self._protocol.transport.is_closing():
-            raise ConnectionResetError("the client has gone")
-        self._protocol.transport.write(block)
-        if self._protocol.flow.write_paused:
-            await self._protocol.drained()
-        if self.disconnected:
-            raise ConnectionResetError("the client has gone")
-
-    def finish(self) -> None:
-        self.response_complete = True
-        if not self.keep_alive:
-            self._protocol.transport.close()
-        self._protocol.on_response_complete()
-
-    def abort(self) -> None:
-        """Break the answer off so that nobody can take it for complete."""
-        self.response_complete = True
-        self.keep_alive = False
-        self._protocol.transport.abort()
-
-    def start(self) -> None:
-        """It is this request's turn."""
-        self.attempt(self._handlers.files, self)
-
-    def attempt(self, work: Callable[P, None], *args: P.args, **options: P.kwargs) -> None:
-        """Do some of the answering; whatever is raised, the client is answered."""
-        try:
-            work(*args, **options)
-        except Exception as error:  # noqa: BLE001 - the last line of defence
-            self._failed(error)
-
-    def spawn(self, work: Coroutine[object, object, None]) -> None:
-        """Do the rest in a task; whatever it raises, the client is answered."""
-        self._protocol.spawn(self._run(work))
-
-    async def _run(self, work: Coroutine[object, object, None]) -> None:
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - the last line of defence
-            self._failed(error)
-
-    def _failed(self, error: Exception) -> None:
-        if not isinstance(error, AccordError | ConnectionResetError):
-            _log.error("a read failed", exc_info=error)
-        if self.started or isinstance(error, ConnectionResetError):
-            self.abort()
-        else:
-            known = error if isinstance(error, AccordError) else None
-            problem = render(known or AccordError("The server made a mistake. Its log says more."))
-            self.respond(render_head(problem.status, problem.fields, now_s=int(time.time())), problem.body)
 
 
 class AccordProtocol(HttpToolsProtocol):
@@ -189,6 +68,11 @@ class AccordProtocol(HttpToolsProtocol):
         self._head_deadline: asyncio.TimerHandle | None = None
         self._idle_since_s = 0.0
         self._refusal: AccordError | None = None
+        self._is_deaf = False
+        """Nothing more is answered than what is under way: what came after it made no sense, or was too much."""
+        self._stall_watch: asyncio.TimerHandle | None = None
+        self._turn: object = None
+        """The cycle that is being answered, or was last; uvicorn's `cycle` is the one that was parsed last."""
         self._is_peer = False
 
     # --- the connection ---
@@ -203,9 +87,12 @@ class AccordProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch_head()
         self._unset_keepalive_if_required()
+        self._unwatch_stall()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
         if self._in_head:
             self._head_bytes += len(data)
         try:
@@ -215,6 +102,9 @@ class AccordProtocol(HttpToolsProtocol):
                 self._hand_over(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
+            if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
+                self.transport.close()  # in the middle of a body: whoever waits for the rest learns that none will come
+                return
             self._refuse(self._refusal or UsageError("This is not an HTTP/1.1 request."))
             return
         if not self._in_head:
@@ -229,15 +119,39 @@ class AccordProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             # In a turn of its own: a long pipeline answered at once would be a deep recursion.
             self.loop.call_soon(self._start_next)
+        elif self._is_deaf:
+            self.transport.close()
         else:
             self._idle_since_s = self.loop.time()
+            if not self.flow.write_paused:
+                self.flow.resume_reading()
+
+    def pause_writing(self) -> None:
+        # Whoever does not take answers is not asked for more requests, and none that wait are begun.
+        super().pause_writing()
+        self.flow.pause_reading()
+        self._watch_stall()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unwatch_stall()
+        if self.pipeline:
+            self.loop.call_soon(self._start_next)
+        elif not self._is_deaf:
+            self.flow.resume_reading()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self._turn is not None and not self._turn.response_complete  # type: ignore[attr-defined]
 
     def _start_next(self) -> None:
+        if not self.pipeline or self._is_answering or self.flow.write_paused:
+            return
         cycle, app = self.pipeline.pop()
+        self._turn = cycle
         exchange: object = cycle
         if isinstance(exchange, Exchange):
             exchange.start()
@@ -279,6 +193,9 @@ class AccordProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._is_deaf or not self._has_room():
+            return
+        self._check_head()
         if not self.url.startswith(b"/"):
             self._take_absolute_target()
         method = self.parser.get_method()
@@ -288,7 +205,34 @@ class AccordProtocol(HttpToolsProtocol):
             self._begin_exchange(method)
         else:
             self._begin_scope()
+            waiting = len(self.pipeline)
             super().on_headers_complete()
+            if len(self.pipeline) == waiting:
+                self._turn = self.cycle
+
+    def on_body(self, body: bytes) -> None:
+        if not self._is_deaf:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._is_deaf:
+            super().on_message_complete()
+
+    def _has_room(self) -> bool:
+        """Whether another request may wait for its turn. If not, the connection ends after those that do."""
+        if len(self.pipeline) < MAX_PIPELINED:
+            return True
+        self._end_after_answers()
+        return False
+
+    def _check_head(self) -> None:
+        """What RFC 9112 (sections 2.3 and 3.2) wants refused."""
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise self._stop(UsageError(f"This server speaks HTTP/1.1, not HTTP/{version}."))
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and version == "1.1"):
+            raise self._stop(UsageError("The request needs one Host field."))
 
     def _begin_scope(self) -> None:
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -309,10 +253,10 @@ class AccordProtocol(HttpToolsProtocol):
 
     def _begin_exchange(self, method: bytes) -> None:
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        existing = self.cycle
-        exchange = Exchange(self, self._handlers, method, keep_alive)
+        exchange = Exchange(self, self._handlers.files, method, keep_alive)
         self.cycle = exchange  # type: ignore[assignment]
-        if existing is None or existing.response_complete:
+        if not (self._is_answering or self.pipeline or self.flow.write_paused):
+            self._turn = exchange
             exchange.start()
         else:
             self.flow.pause_reading()
@@ -333,16 +277,6 @@ class AccordProtocol(HttpToolsProtocol):
 
     # --- limits and deadlines ---
 
-    async def drained(self) -> None:
-        """Wait for the client to take what was written. Raises `ConnectionResetError` when it takes nothing at all."""
-        while self.flow.write_paused:
-            before = self.transport.get_write_buffer_size()
-            try:
-                await asyncio.wait_for(self.flow.drain(), WRITE_STALL_S)
-            except TimeoutError:
-                if self.transport.get_write_buffer_size() >= before:
-                    raise ConnectionResetError("the client has stopped reading") from None
-
     def send_400_response(self, msg: str) -> None:
         self._refuse(UsageError(msg))
 
@@ -354,22 +288,45 @@ class AccordProtocol(HttpToolsProtocol):
         return refusal
 
     def _refuse(self, refusal: AccordError) -> None:
+        """Answer what came last with `refusal`, and nothing after it; what is under way is answered first, and then nothing more."""
         self._unwatch_head()
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_answering or self.pipeline:
+            self._end_after_answers()
+        else:
             problem = render(refusal, fields=[(b"connection", b"close")])
             self.transport.write(render_head(problem.status, problem.fields, now_s=int(time.time())) + problem.body)
-        self.transport.close()
+            self.transport.close()
+
+    def _end_after_answers(self) -> None:
+        self._is_deaf = True
+        self.flow.pause_reading()
 
     def _watch_idle(self) -> None:
         """Close the connection once it has been idle for uvicorn's keep-alive time, give or take as much again."""
         idle_s = self.loop.time() - self._idle_since_s
-        is_idle = self._head_deadline is None and (self.cycle is None or self.cycle.response_complete)
+        is_idle = self._head_deadline is None and not self._is_answering and not self.pipeline
         if is_idle and idle_s >= self.timeout_keep_alive:
             self.timeout_keep_alive_handler()
         else:
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._watch_idle)
+
+    def _watch_stall(self) -> None:
+        waiting_bytes = self.transport.get_write_buffer_size()
+
+        def look() -> None:
+            if self.transport.get_write_buffer_size() >= waiting_bytes:
+                self.transport.abort()
+            else:
+                self._watch_stall()
+
+        self._stall_watch = self.loop.call_later(WRITE_STALL_S, look)
+
+    def _unwatch_stall(self) -> None:
+        if self._stall_watch is not None:
+            self._stall_watch.cancel()
+            self._stall_watch = None
 
     def _watch_head(self) -> None:
         self._head_deadline = self.loop.call_later(HEAD_DEADLINE_S, self._head_overdue)
@@ -381,5 +338,5 @@ class AccordProtocol(HttpToolsProtocol):
 
     def _head_overdue(self) -> None:
         self._head_deadline = None
-        if self._in_head and (self.cycle is None or self.cycle.response_complete):
+        if self._in_head and not self._is_answering:
             self._refuse(RequestTooSlow(f"The request's header did not come within {HEAD_DEADLINE_S:.0f} seconds."))
