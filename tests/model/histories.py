@@ -16,6 +16,7 @@ from accord.model.versions import (
     Clock,
     Context,
     Dot,
+    Life,
     OutsideChanges,
     Version,
     found_actor,
@@ -27,7 +28,7 @@ from accord.model.versions import (
 )
 
 ACTORS = [server_actor(ServerName(f"server{number}"), "life1") for number in range(4)]
-OUTSIDE = {actor: outside_actor(ServerName(f"server{number}"), "life1") for number, actor in enumerate(ACTORS)}
+LIVES = {actor: Life(ServerName(f"server{number}"), "life1") for number, actor in enumerate(ACTORS)}
 CONTENTS = [Digest(bytes([number]) * 32) for number in range(5)]
 
 
@@ -44,13 +45,17 @@ class Replica:
     events: dict[Dot, Digest | None] = field(default_factory=dict)
     superseded: set[Dot] = field(default_factory=set)
     disk: Digest | None = None
+    generation: int = 0
+    shared: bool = False
+    """Whether somebody took over what the newest generation of outside changes made."""
+    lent: set[Dot] = field(default_factory=set)
 
     def current(self) -> dict[Dot, Digest | None]:
         return {dot: digest for dot, digest in self.events.items() if dot not in self.superseded}
 
     @property
     def outside(self) -> Actor:
-        return OUTSIDE[self.actor]
+        return outside_actor(*LIVES[self.actor], self.generation)
 
     def new_event(self, digest: Digest | None, covered: set[Dot], actor: Actor | None = None) -> None:
         actor = actor or self.actor
@@ -95,18 +100,32 @@ def do_merge(me: Replica, other: Replica) -> None:
 def do_outside(me: Replica, content: int, policy: OutsideChanges) -> None:
     after, before = version(content), me.disk
     empty, current = not me.clock.entries, me.current()
-    me.clock = outside_change(me.clock, before, after, me.outside, policy)
+    me.clock = outside_change(me.clock, before, after, LIVES[me.actor], policy, shared=me.shared)
     me.disk = after.digest
     if after.digest in current.values():
         return
     if empty:
         me.events[Dot(found_actor(CONTENTS[content]), 1)] = after.digest
         return
+    if not me.generation or (me.shared and policy is OutsideChanges.DISPUTE):
+        me.generation += 1
+    me.shared = False
     if policy is OutsideChanges.DISPUTE:
         covered = {dot for dot in me.events if dot.actor == me.outside}
     else:
         covered = covered_by(prefix_of({dot for dot, digest in current.items() if digest == before}), me)
     me.new_event(after.digest, covered, me.outside)
+
+
+def do_take(me: Replica, lender: Replica) -> None:
+    """`me` takes over the version that is on the lender's disk, if that is a current one."""
+    lent = {dot for dot, digest in lender.current().items() if digest is not None and digest == lender.disk}
+    if not lent:
+        return
+    lender.lent |= lent
+    lender.shared |= any(dot.actor == lender.outside for dot in lent)
+    do_merge(me, lender)
+    me.disk = lender.disk
 
 
 replica_index = st.integers(0, 3)
@@ -115,6 +134,7 @@ step = st.one_of(
     st.tuples(st.just("write"), replica_index, replica_index, st.one_of(st.none(), content_index)),
     st.tuples(st.just("blind"), replica_index, content_index),
     st.tuples(st.just("merge"), replica_index, replica_index),
+    st.tuples(st.just("take"), replica_index, replica_index),
     st.tuples(st.just("outside"), replica_index, content_index, st.sampled_from(OutsideChanges)),
 )
 
@@ -132,6 +152,8 @@ def histories(draw: st.DrawFn) -> list[Replica]:
             do_blind_write(me, args[1])
         elif kind == "merge":
             do_merge(me, replicas[args[1]])
+        elif kind == "take":
+            do_take(me, replicas[args[1]])
         else:
             do_outside(me, args[1], args[2])
         passed.append(Replica(me.actor, me.clock, dict(me.events), set(me.superseded), me.disk))

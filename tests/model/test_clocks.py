@@ -11,17 +11,21 @@ from hypothesis import strategies as st
 from accord.model.names import ServerName
 from accord.model.versions import (
     EMPTY_CLOCK,
+    Actor,
     Dot,
     OutsideChanges,
     Version,
     discard,
     found,
     merge,
+    newest_generation,
     outside_change,
     server_actor,
     write,
 )
-from tests.model.histories import ACTORS, CONTENTS, OUTSIDE, Replica, histories, version
+from tests.model.histories import ACTORS, CONTENTS, LIVES, Replica, do_outside, do_take, histories, version
+
+LIFE = LIVES[ACTORS[0]]
 
 
 @given(histories())
@@ -126,7 +130,7 @@ def test_a_tombstone_is_never_found() -> None:
 
 
 def test_a_disputed_outside_change_stands_beside_what_was_there() -> None:
-    clock = outside_change(found(version(0)), CONTENTS[0], version(1), ACTORS[0], OutsideChanges.DISPUTE)
+    clock = outside_change(found(version(0)), CONTENTS[0], version(1), LIFE, OutsideChanges.DISPUTE, shared=False)
     assert {one.digest for _, one in clock.current()} == {CONTENTS[0], CONTENTS[1]}
 
 
@@ -135,26 +139,54 @@ def test_a_file_edited_again_and_again_leaves_one_rival_not_many() -> None:
     clock = written
     for content in (1, 2, 3, 4):
         clock = outside_change(
-            clock, CONTENTS[content - 1], version(content), OUTSIDE[ACTORS[0]], OutsideChanges.DISPUTE
+            clock, CONTENTS[content - 1], version(content), LIFE, OutsideChanges.DISPUTE, shared=False
         )
     assert {one.digest for _, one in clock.current()} == {CONTENTS[0], CONTENTS[4]}
 
 
+def test_an_edit_stands_beside_an_earlier_one_that_another_server_may_hold() -> None:
+    dispute = OutsideChanges.DISPUTE
+    clock = outside_change(found(version(0)), CONTENTS[0], version(1), LIFE, dispute, shared=False)
+    clock = outside_change(clock, CONTENTS[1], version(2), LIFE, dispute, shared=True)
+    assert {one.digest for _, one in clock.current()} == {CONTENTS[0], CONTENTS[1], CONTENTS[2]}
+    clock = outside_change(clock, CONTENTS[2], version(3), LIFE, dispute, shared=False)
+    assert {one.digest for _, one in clock.current()} == {CONTENTS[0], CONTENTS[1], CONTENTS[3]}
+
+
+@given(histories(), st.lists(st.tuples(st.booleans(), st.integers(0, 4)), max_size=8))
+def test_no_outside_edit_supersedes_what_another_server_took(
+    states: list[Replica], steps: list[tuple[bool, int]]
+) -> None:
+    lender, taker = states[0], states[1]
+    lender.lent.clear()
+    for takes, content in steps:
+        if takes:
+            do_take(taker, lender)
+        do_outside(lender, content, OutsideChanges.DISPUTE)
+        assert lender.lent <= {dot for dot, _ in lender.clock.current()}
+
+
+def test_a_generation_that_a_peer_made_up_is_not_ours() -> None:
+    for number in ("x", "-1", "0", "007", "9" * 5000, "٣"):
+        forged = write(EMPTY_CLOCK, {}, Actor(f"{LIFE.server}/{LIFE.incarnation}/outside/{number}"), version(1))
+        assert newest_generation(forged, LIFE) == 0
+
+
 def test_an_adopted_outside_change_supersedes_what_was_on_that_disk_and_nothing_else() -> None:
     rivals = merge(found(version(0)), found(version(2)))
-    clock = outside_change(rivals, CONTENTS[0], version(1), ACTORS[0], OutsideChanges.ADOPT)
+    clock = outside_change(rivals, CONTENTS[0], version(1), LIFE, OutsideChanges.ADOPT, shared=True)
     assert {one.digest for _, one in clock.current()} == {CONTENTS[1], CONTENTS[2]}
 
 
 @pytest.mark.parametrize("policy", OutsideChanges)
 def test_known_content_put_back_is_that_version(policy: OutsideChanges) -> None:
-    changed = outside_change(found(version(0)), CONTENTS[0], version(1), ACTORS[0], OutsideChanges.DISPUTE)
-    assert outside_change(changed, CONTENTS[1], version(0), ACTORS[0], policy) == changed
+    changed = outside_change(found(version(0)), CONTENTS[0], version(1), LIFE, OutsideChanges.DISPUTE, shared=False)
+    assert outside_change(changed, CONTENTS[1], version(0), LIFE, policy, shared=True) == changed
 
 
 @pytest.mark.parametrize("policy", OutsideChanges)
 def test_content_of_an_unknown_path_is_found(policy: OutsideChanges) -> None:
-    assert outside_change(EMPTY_CLOCK, None, version(3), ACTORS[0], policy) == found(version(3))
+    assert outside_change(EMPTY_CLOCK, None, version(3), LIFE, policy, shared=False) == found(version(3))
 
 
 def test_a_new_life_of_an_index_makes_events_of_its_own() -> None:

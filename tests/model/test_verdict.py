@@ -31,6 +31,7 @@ from accord.model.verdict import (
 from accord.model.versions import (
     EMPTY_CLOCK,
     Clock,
+    Life,
     OutsideChanges,
     Version,
     found,
@@ -54,8 +55,8 @@ def _after(clock: Clock, server: int, digest: Digest | None, modified_ns: int) -
 
 
 def _disputing(clock: Clock, server: int, digest: Digest) -> Clock:
-    actor = server_actor(SERVERS[server], "life")
-    return outside_change(clock, A, _version(digest, 5), actor, OutsideChanges.DISPUTE)
+    life = Life(SERVERS[server], "life")
+    return outside_change(clock, A, _version(digest, 5), life, OutsideChanges.DISPUTE, shared=False)
 
 
 _FOUND_A = found(_version(A, 1))

@@ -76,6 +76,7 @@ class SmallStore:
         self.open_copies = 0
         self.rereads: list[FilePath] = []
         self.walks_closed = 0
+        self.shared: list[FilePath] = []
 
     def content(self, path: FilePath) -> bytes:
         return self.files[path]
@@ -101,6 +102,9 @@ class SmallStore:
             except TimeoutError:
                 return Checking(1, 2)
         return self.answers.get(path, Absent())
+
+    async def share(self, copy: Copy) -> None:
+        self.shared.append(copy.path)
 
     async def find_damage(self, copy: Copy) -> Answer:
         return Damaged("rot", copy.answer.digest)

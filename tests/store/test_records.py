@@ -8,15 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.model.names import Digest, ServerName
-from accord.model.versions import EMPTY_CLOCK, OutsideChanges, Version, found, outside_actor
+from accord.model.versions import EMPTY_CLOCK, OutsideChanges, Version, found
 from accord.store.records import RACY_WINDOW_NS, Judge, Record, Seen, Stat, is_racy, makes_event
 
 times = st.integers(-(1 << 62), 1 << 62)
 stats = st.builds(Stat, st.integers(0, 1 << 60), times, times, st.integers(0, 1 << 60), st.integers(0, 1 << 40))
 digests = st.binary(min_size=32, max_size=32).map(Digest)
-judges = st.sampled_from(OutsideChanges).map(
-    lambda policy: Judge("server1", outside_actor(ServerName("server1"), "life"), policy)
-)
+judges = st.sampled_from(OutsideChanges).map(lambda policy: Judge(ServerName("server1"), lambda: "life", policy))
 TICK_NS = 10_000_000
 
 

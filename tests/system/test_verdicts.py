@@ -246,6 +246,30 @@ def test_an_edit_behind_accords_back_is_a_dispute(pair: Cluster) -> None:
     assert pair[0].get("f.txt").headers["accord-verdict"] == "identical", "identical bytes never conflict"
 
 
+def test_an_edit_never_supersedes_an_earlier_one_that_another_server_has_taken_over(
+    new_cluster: Callable[..., Cluster],
+) -> None:
+    pair = new_cluster(2)
+    pair[1].put("f.txt", b"version 0")
+    pair[1].start()
+    assert pair[1].get("f.txt").headers["accord-verdict"] == "unverified"
+    pair[1].put("f.txt", b"version 1")
+    assert pair[1].get("f.txt").headers["accord-verdict"] == "unverified"
+    pair[0].start()
+    wait_until(lambda: pair[0].sees("server2") and pair[1].sees("server1"), "they see each other")
+    assert pair[0].get("f.txt").headers["accord-verdict"] == "partial"
+    wait_until((pair[0].root / "f.txt").exists, "server1 has healed itself")
+    wait_until(lambda: pair[0].get("f.txt").headers["accord-verdict"] == "identical", "identical after healing")
+    pair[1].put("f.txt", b"version 2")
+    for primary in pair.servers:
+        answer = primary.get("f.txt")
+        assert answer.status == 300
+        assert {tuple(one["servers"]): one["digest"] for one in answer.json()["versions"]} == {
+            ("server1",): digest_of(b"version 1"),
+            ("server2",): digest_of(b"version 2"),
+        }
+
+
 def test_an_adopted_edit_makes_the_other_copies_stale(new_cluster: Callable[..., Cluster]) -> None:
     pair = new_cluster(2, outside_changes="adopt")
     pair.start()

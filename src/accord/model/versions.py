@@ -14,6 +14,7 @@ How clocks are written down is left to `accord.codec`; which copies agree is lef
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, NewType
@@ -23,6 +24,7 @@ from accord.model.names import Digest, ServerName
 Actor = NewType("Actor", str)
 
 _FOUND_HEX = 32
+_GENERATION = re.compile("[1-9][0-9]{0,14}")
 
 
 def server_actor(server: ServerName, incarnation: str) -> Actor:
@@ -30,9 +32,34 @@ def server_actor(server: ServerName, incarnation: str) -> Actor:
     return Actor(f"{server}/{incarnation}")
 
 
-def outside_actor(server: ServerName, incarnation: str) -> Actor:
-    """The actor of what is found changed on that server's disk, in one life of its index; apart from what is written through it."""
-    return Actor(f"{server}/{incarnation}/outside")
+class Life(NamedTuple):
+    """One life of a server's index, in which its counters are never used twice."""
+
+    server: ServerName
+    incarnation: str
+
+
+def outside_actor(server: ServerName, incarnation: str, generation: int) -> Actor:
+    """An actor of what is found changed on that server's disk, in one life of its index; apart from what is written through it.
+
+    An actor's newer outside version supersedes its older ones. So there is a next `generation` (from 1) wherever that would not
+    be right: once another server may have taken over what is there.
+    """
+    return Actor(f"{server}/{incarnation}/outside/{generation}")
+
+
+def newest_generation(clock: Clock, life: Life) -> int:
+    """The newest generation of the outside actor in `clock`, or 0."""
+    stem = outside_actor(*life, 0)[:-1]
+    numbers = [entry.actor[len(stem) :] for entry in clock.entries if entry.actor.startswith(stem)]
+    # What another server made up is not ours; ours have no leading zeros, and never get so far.
+    return max((int(number) for number in numbers if _GENERATION.fullmatch(number)), default=0)
+
+
+def newest_outside(clock: Clock, life: Life) -> frozenset[Digest | None]:
+    """What the next outside change would supersede: the current versions of the newest generation."""
+    actor = outside_actor(*life, newest_generation(clock, life))
+    return frozenset(version.digest for dot, version in clock.current() if dot.actor == actor)
 
 
 def found_actor(digest: Digest) -> Actor:
@@ -140,23 +167,29 @@ class OutsideChanges(Enum):
 
     DISPUTE = "dispute"
     """It is concurrent with what was there: both are rivals until someone resolves. Only the same disk's own earlier outside
-    changes are superseded: whoever edits a file twice overwrites what he wrote first."""
+    changes are superseded, and only while no other server can hold them: whoever edits a file twice overwrites what he wrote
+    first, but never what another server took over in between."""
     ADOPT = "adopt"
     """It supersedes what was on that server's disk, as a sync tool would have it."""
 
 
-def outside_change(clock: Clock, before: Digest | None, after: Version, actor: Actor, policy: OutsideChanges) -> Clock:
-    """The clock once content `after` was found where `before` was recorded.
+def outside_change(
+    clock: Clock, before: Digest | None, after: Version, life: Life, policy: OutsideChanges, *, shared: bool
+) -> Clock:
+    """The clock once content `after` was found where `before` was recorded, on the disk of the server whose `life` it is.
 
-    `actor` is an `outside_actor`. Content that equals a current version is that version, whoever put it there: the clock stays as
-    it is.
+    `shared` says that another server may hold what this disk's newest generation of outside changes made. Content that equals a
+    current version is that version, whoever put it there: the clock stays as it is.
     """
     if any(version.digest == after.digest for _, version in clock.current()):
         return clock
     if not clock.entries:
         return found(after)
+    generation = newest_generation(clock, life)
     if policy is OutsideChanges.DISPUTE:
+        actor = outside_actor(*life, generation + 1 if shared else max(1, generation))
         return write(clock, {actor: clock.context().get(actor, 0)}, actor, after)
+    actor = outside_actor(*life, max(1, generation))
     superseded = [dot for dot, version in clock.current() if version.digest == before]
     return write(clock, _covering(clock, superseded), actor, after)
 

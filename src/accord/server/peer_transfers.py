@@ -89,6 +89,7 @@ class _Transfer:
         try:
             if copy.answer.digest != Digest(request.digest):
                 raise _Ended(Failure.GONE, "it no longer holds that version.")
+            await self._alive(self._store.share(copy))
             start = min(request.start, copy.answer.size)
             if request.stop is None:
                 await self._raw(copy, start)

@@ -216,7 +216,12 @@ class StagedFile:
             os.close(folder)
         status = os.fstat(fd)
         record = Record(
-            promised.clock, Stat.of(status), digest, self._vouched_from(status), executable=self._version.executable
+            promised.clock,
+            Stat.of(status),
+            digest,
+            self._vouched_from(status),
+            executable=self._version.executable,
+            shared=promised.shared,
         )
         shop.index.replace(self._path, promised, record, durable=False)
         shop.full = None

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -24,7 +24,7 @@ from accord.errors import ChangedWhileReading, IntegrityError, StoreFailed
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Unreachable
-from accord.model.versions import Clock, OutsideChanges, Version, outside_actor
+from accord.model.versions import Clock, OutsideChanges, Version
 from accord.store.atomic import StagedFile, Workshop, store_failure
 from accord.store.confinement import Confinement
 from accord.store.copies import DirectoryCopy
@@ -37,7 +37,7 @@ from accord.store.listing import pages
 from accord.store.path_jobs import PathJobs
 from accord.store.port import BLOCK_BYTES, Copy, Indexing, Staging, is_answer
 from accord.store.private import PrivateFolder
-from accord.store.records import Judge
+from accord.store.records import Judge, Sharing
 from accord.store.staging import DirectoryStaging
 
 LOOKING_THREADS = 16
@@ -60,6 +60,7 @@ class Parts:
     jobs: PathJobs
     indexing: FirstIndexing
     shop: Workshop
+    judge: Judge
 
 
 class DirectoryStore:
@@ -71,6 +72,7 @@ class DirectoryStore:
         self._index = parts.index
         self._examiner = parts.examiner
         self._jobs = parts.jobs
+        self._judge = parts.judge
         self._blocks: dict[Digest, tuple[Digest, ...]] = {}
         self._threads = ThreadPoolExecutor(LOOKING_THREADS, thread_name_prefix="accord-store")
         self._flushing = asyncio.create_task(self._keep_flushing())
@@ -160,6 +162,23 @@ class DirectoryStore:
             raise StoreFailed(f"There is {replacing.obstacle} at '{path}'.", path=path)
         staged = await self._in_thread(lambda: self._begin_staging(path, version, clock, replacing))
         return DirectoryStaging(staged, self._in_thread)
+
+    async def share(self, copy: Copy) -> None:
+        known = self._index.known(copy.path)
+        if self._judge.sharing(copy.answer, known.record if known else None) is not Sharing.HARMLESS:
+            await self._in_thread(partial(self._mark_shared, copy))
+
+    def _mark_shared(self, copy: Copy) -> None:
+        for _ in range(TRIES):
+            record = self._index.get(copy.path)
+            sharing = self._judge.sharing(copy.answer, record)
+            if sharing is Sharing.HARMLESS:
+                return
+            if sharing is Sharing.TOO_LATE or record is None:
+                break
+            if self._index.replace(copy.path, record, replace(record, shared=True), durable=True):
+                return
+        raise ChangedWhileReading("The file was changed while it was read.", path=copy.path)
 
     def walk(self, prefix: Prefix, after: FilePath | None) -> Iterator[list[Walked]]:
         return pages(self._beneath, self._index, prefix, after, self._jobs.unvouched)
@@ -293,12 +312,12 @@ def _assemble(
     except BaseException:
         beneath.close()
         raise
-    judge = Judge(str(server), outside_actor(server, index.incarnation), outside_changes)
+    judge = Judge(server, lambda: index.incarnation, outside_changes)
     pool = HashingPool()
     examiner = Examiner(beneath, index, judge, now_ns)
     jobs = PathJobs(examiner, pool)
     indexing = FirstIndexing(beneath, index, examiner, pool, judge, now_ns, jobs.later)
-    return Parts(beneath, private, index, pool, examiner, jobs, indexing, shop)
+    return Parts(beneath, private, index, pool, examiner, jobs, indexing, shop, judge)
 
 
 if TYPE_CHECKING:

@@ -30,12 +30,14 @@ RANGE_RECORDS = 2_000
 KEPT_BLOCK_LISTS = 20_000
 
 Row = tuple[
-    str, int | None, int | None, int | None, int | None, int | None, int, bytes | None, bytes, int, int, str | None
+    str, int | None, int | None, int | None, int | None, int | None, int, bytes | None, bytes, int, int, str | None, int
 ]
-"""A record as it is stored: path, the five of `Stat`, hashed_at_ns, digest, clock, executable, deleted, damaged."""
+"""A record as it is stored: path, the five of `Stat`, hashed_at_ns, digest, clock, executable, deleted, damaged, shared."""
 
-_COLUMNS = "path, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged"
-_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+_COLUMNS = (
+    "path, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged, shared"
+)
+_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 _GET = f"SELECT {_COLUMNS} FROM files WHERE path = ?"
 _PUT = f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES ({_MARKS})"
 _ADD = f"INSERT OR IGNORE INTO files ({_COLUMNS}) VALUES ({_MARKS})"
@@ -62,11 +64,12 @@ def row_of(path: str, record: Record) -> Row:
         int(record.executable),
         int(record.deleted),
         record.damaged,
+        int(record.shared),
     )
 
 
 def _record_of(row: Row) -> Record:
-    _, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged = row
+    _, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged, shared = row
     stat = None
     if size is not None:
         stat = Stat(size, mtime_ns or 0, ctime_ns or 0, inode or 0, dev or 0)
@@ -78,6 +81,7 @@ def _record_of(row: Row) -> Record:
         bool(executable),
         damaged,
         bool(deleted),
+        bool(shared),
     )
 
 

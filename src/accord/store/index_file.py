@@ -34,7 +34,8 @@ CREATE TABLE files (
     clock BLOB NOT NULL,
     executable INTEGER NOT NULL,
     deleted INTEGER NOT NULL,
-    damaged TEXT
+    damaged TEXT,
+    shared INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE blocks (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, blocks BLOB NOT NULL) STRICT;
 """

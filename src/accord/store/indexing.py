@@ -188,8 +188,8 @@ class FirstIndexing:
         if count != stat.size or began_ns - stat.ctime_ns <= RACY_WINDOW_NS or not S_ISREG(after.st_mode):
             return None
         digest, executable = Digest(raw), is_executable(after.st_mode)
-        clock = found(Version(digest, count, stat.mtime_ns, self._tools.judge.author, executable))
-        return (path, *stat, began_ns, raw, encode_clock(clock), int(executable), 0, None)
+        clock = found(Version(digest, count, stat.mtime_ns, str(self._tools.judge.server), executable))
+        return (path, *stat, began_ns, raw, encode_clock(clock), int(executable), 0, None, 0)
 
     def _examine(self, path: FilePath) -> None:
         held = self._tools.examiner.look(path)

@@ -124,6 +124,16 @@ class Store(Protocol):
         """
         ...
 
+    async def share(self, copy: Copy) -> None:
+        """Called before bytes of `copy` go to another server; afterwards its version counts as held elsewhere, and no outside
+        change on this disk supersedes it. Durable before it returns; idempotent. Only a version that an outside change made, and
+        the first time, costs a commit; everything else returns without any I/O.
+
+        Raises `ChangedWhileReading` when the version has been superseded meanwhile: its bytes must not get out any more.
+        Raises `StoreFailed` or `DiskFull` when it cannot be made durable; then, too, no byte may go.
+        """
+        ...
+
     async def stage(self, path: FilePath, version: Version, clock: Clock, *, replacing: Answer) -> Staging:
         """Take in `version` (a known one: no event is made; `clock` is what the others know of the path).
 

@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import NamedTuple
 
-from accord.model.names import Digest
+from accord.model.names import Digest, ServerName
 from accord.model.verdict import Absent, Answer, Damaged, Deleted, Present
-from accord.model.versions import EMPTY_CLOCK, Actor, Clock, OutsideChanges, Version, found, outside_change
+from accord.model.versions import (
+    EMPTY_CLOCK,
+    Clock,
+    Life,
+    OutsideChanges,
+    Version,
+    found,
+    newest_outside,
+    outside_change,
+)
 
 RACY_WINDOW_NS = 20_000_000
 """Two writes this close together may leave the same timestamps: kernels stamp files with a clock that ticks every 1 to 10 ms."""
@@ -64,7 +75,8 @@ class Record:
     """What is remembered of one path.
 
     `stat` and `digest` are of the copy last seen; without `stat` none was ever seen (only its clock is known). `damaged` says why
-    the copy with this very `stat` is bad. `deleted` makes it a tombstone. A record whose file is gone is a lost copy.
+    the copy with this very `stat` is bad. `deleted` makes it a tombstone. A record whose file is gone is a lost copy. `shared`: the
+    bytes of this disk's newest outside version may be on another server.
     """
 
     clock: Clock
@@ -74,6 +86,7 @@ class Record:
     executable: bool = False
     damaged: str | None = None
     deleted: bool = False
+    shared: bool = False
 
     def vouching(self) -> Stat | None:
         """The stat data that prove the digest without reading, or None where nothing can (racy, damaged, a tombstone)."""
@@ -113,12 +126,28 @@ class Seen:
     hashed_at_ns: int
 
 
-class Judge(NamedTuple):
-    """What makes records of what was seen: on whose behalf, and what a change behind Accord's back means there."""
+class Sharing(Enum):
+    """What giving a copy's bytes to another server takes."""
 
-    author: str
-    actor: Actor
+    HARMLESS = "harmless"
+    """Nothing: no outside change will supersede the version, or it is marked already."""
+    MARK = "mark"
+    """The record must say so first, durably: the next outside change then stands beside the version."""
+    TOO_LATE = "too late"
+    """The version has been superseded here already, as nobody else could have held it. It must not get out any more."""
+
+
+class Judge(NamedTuple):
+    """What makes records of what was seen: on whose behalf, and what a change behind Accord's back means there. `incarnation` is
+    asked for each time: an index that had to be begun anew has another."""
+
+    server: ServerName
+    incarnation: Callable[[], str]
     policy: OutsideChanges
+
+    @property
+    def life(self) -> Life:
+        return Life(self.server, self.incarnation())
 
     def record(self, before: Record | None, seen: Seen) -> Record:
         """The record of a path after `seen`. Under stat data that vouch for another digest, it is rot; under others, a change."""
@@ -126,15 +155,32 @@ class Judge(NamedTuple):
             return replace(before, damaged=ROT)
         if before is not None and _still_damaged(before, seen):
             return before
-        return Record(self._clock(before, seen), seen.stat, seen.digest, seen.hashed_at_ns, executable=seen.executable)
+        clock = self._clock(before, seen)
+        # Only an event of this disk makes a newest outside version that nobody else can hold yet.
+        shared = before is not None and before.shared and clock == before.clock
+        return Record(clock, seen.stat, seen.digest, seen.hashed_at_ns, executable=seen.executable, shared=shared)
 
     def _clock(self, before: Record | None, seen: Seen) -> Clock:
-        version = Version(seen.digest, seen.stat.size, seen.stat.mtime_ns, self.author, seen.executable)
+        version = Version(seen.digest, seen.stat.size, seen.stat.mtime_ns, str(self.server), seen.executable)
         if before is None:
             return found(version)
         if before.digest == seen.digest and not before.deleted:
             return before.clock  # touched, restored or replaced by its equal: nothing happened to the content
-        return outside_change(before.clock, before.digest, version, self.actor, self.policy)
+        return outside_change(before.clock, before.digest, version, self.life, self.policy, shared=before.shared)
+
+    def can_supersede(self, clock: Clock, digest: Digest) -> bool:
+        """Whether the next outside change would supersede the version of `digest`, were it not shared."""
+        return digest in newest_outside(clock, self.life)
+
+    def sharing(self, told: Present, record: Record | None) -> Sharing:
+        """What must happen before bytes of the copy that was `told` of leave for another server; `record` is the path's now."""
+        if not self.can_supersede(told.clock, told.digest):
+            return Sharing.HARMLESS
+        if record is None or all(version.digest != told.digest for _, version in record.clock.current()):
+            return Sharing.TOO_LATE
+        if record.shared or not self.can_supersede(record.clock, told.digest):
+            return Sharing.HARMLESS
+        return Sharing.MARK
 
 
 def _still_damaged(before: Record, seen: Seen) -> bool:

@@ -79,6 +79,7 @@ class MemoryPeers:
         try:
             if held.answer.digest != digest:
                 raise NoSuchVersion(f"{server}: it no longer holds that version.", path=path)
+            await self._stores[server].share(held)
             async with aclosing(_content(held, start, stop)) as blocks:
                 offset = start
                 async for block in blocks:

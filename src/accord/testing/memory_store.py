@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from accord.errors import DiskFull, IntegrityError, StoreFailed
+from accord.errors import ChangedWhileReading, DiskFull, IntegrityError, StoreFailed
 from accord.model.listing import PAGE_PATHS, Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Present
-from accord.model.versions import EMPTY_CLOCK, Clock, OutsideChanges, Version, merge, outside_actor
+from accord.model.versions import EMPTY_CLOCK, Clock, OutsideChanges, Version, merge
 from accord.store.port import BLOCK_BYTES, Copy, Indexing, is_answer
-from accord.store.records import RACY_WINDOW_NS, Judge, Record, Seen, Stat, nothing_there
+from accord.store.records import RACY_WINDOW_NS, Judge, Record, Seen, Sharing, Stat, nothing_there
 
 _START_NS = 1_700_000_000_000_000_000
 
@@ -79,6 +79,7 @@ class MemoryStaging:
     def __init__(self, store: MemoryStore, path: FilePath, version: Version, clock: Clock) -> None:
         self._store, self._path, self._version, self._clock = store, path, version, clock
         self._seen, self._record = store.files.get(path), store.records.get(path)
+        self._is_shared = self._record is not None and self._record.shared
         self._content = bytearray()
         self._ended = False
 
@@ -106,7 +107,7 @@ class MemoryStaging:
         file = store.new_file(content, self._version.modified_ns, executable=self._version.executable)
         known = self._record.clock if self._record is not None else EMPTY_CLOCK
         store.files[path] = file
-        store.records[path] = store.recorded(file, merge(known, self._clock))
+        store.records[path] = replace(store.recorded(file, merge(known, self._clock)), shared=self._is_shared)
         return store.records[path].present()
 
     async def abort(self) -> None:
@@ -134,7 +135,7 @@ class MemoryStore:
         """Nothing is in the caches: `glance` and `read_now` cannot say."""
         self.capacity_bytes: int | None = None
         self.broken: str | None = None
-        self._judge = Judge(str(server), outside_actor(server, "memory"), outside_changes)
+        self._judge = Judge(server, lambda: "memory", outside_changes)
         self._answers: dict[FilePath, Answer] = {}
         self._hashing_held: set[FilePath] = set()
         self._released = asyncio.Event()
@@ -177,6 +178,14 @@ class MemoryStore:
 
     async def find_damage(self, copy: Copy) -> Answer:
         return await self.examine(copy.path, wait_s=0, reread=True)
+
+    async def share(self, copy: Copy) -> None:
+        record = self.records.get(copy.path)
+        match self._judge.sharing(copy.answer, record):
+            case Sharing.TOO_LATE:
+                raise ChangedWhileReading("The file was changed while it was read.", path=copy.path)
+            case Sharing.MARK if record is not None:
+                self.records[copy.path] = replace(record, shared=True)
 
     async def stage(self, path: FilePath, version: Version, clock: Clock, *, replacing: Answer) -> MemoryStaging:
         if not isinstance(replacing, Absent | Damaged):

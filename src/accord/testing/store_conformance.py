@@ -6,9 +6,10 @@ its own.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
-from accord.errors import AccordError, IntegrityError
+from accord.errors import AccordError, ChangedWhileReading, IntegrityError
 from accord.model.listing import PAGE_PATHS, Walked
 from accord.model.names import Digest, FilePath, Prefix
 from accord.model.verdict import Absent, Checking, Damaged, Present
@@ -68,6 +69,11 @@ async def take_in(store: Store, path: FilePath, content: bytes, replacing: Absen
     for start in range(0, len(content), BLOCK_BYTES):
         await staging.write(content[start : start + BLOCK_BYTES])
     return await staging.commit()
+
+
+def contents(answer: Present) -> set[Digest | None]:
+    """What the clock says is current."""
+    return {version.digest for _, version in answer.clock.current()}
 
 
 def listed(store: Store, prefix: str = "", after: str | None = None) -> list[Walked]:
@@ -137,6 +143,41 @@ class StoreConformance:
         copy.close()
         assert isinstance(answer, Present)
         assert answer.digest == digest_of(b"behind")
+
+    async def test_what_another_server_took_over_is_not_superseded_by_an_edit(self, disk: Disk) -> None:
+        disk.write(HELLO, b"zero")
+        await present(disk.store)
+        disk.write(HELLO, b"one")
+        copy = await opened(disk.store)
+        await disk.store.share(copy)
+        await disk.store.share(copy)
+        copy.close()
+        disk.write(HELLO, b"two")
+        assert contents(await present(disk.store)) == {digest_of(b"zero"), digest_of(b"one"), digest_of(b"two")}
+        disk.write(HELLO, b"three")  # nobody took "two"
+        assert contents(await present(disk.store)) == {digest_of(b"zero"), digest_of(b"one"), digest_of(b"three")}
+
+    async def test_putting_a_known_version_back_keeps_what_was_shared(self, disk: Disk) -> None:
+        for content in (b"zero", b"one"):
+            disk.write(HELLO, content)
+            await present(disk.store)
+        copy = await opened(disk.store)
+        await disk.store.share(copy)
+        copy.close()
+        for content in (b"zero", b"two"):
+            disk.write(HELLO, content)
+            await present(disk.store)
+        assert digest_of(b"one") in contents(await present(disk.store))
+
+    async def test_a_superseded_version_is_not_given_away_any_more(self, disk: Disk) -> None:
+        for content in (b"zero", b"one"):
+            disk.write(HELLO, content)
+            await present(disk.store)
+        copy = await opened(disk.store)
+        disk.write(HELLO, b"two")
+        await present(disk.store)
+        assert isinstance(await _error_of(disk.store.share(copy)), ChangedWhileReading)
+        copy.close()
 
     async def test_touching_is_no_event(self, disk: Disk) -> None:
         disk.write(HELLO, b"content")
@@ -232,7 +273,7 @@ class StoreConformance:
         version = version_of(b"promised")
         staging = await disk.store.stage(HELLO, version, found(version), replacing=Absent())
         await staging.write(b"provided")
-        assert isinstance(await _error_of_commit(staging), IntegrityError)
+        assert isinstance(await _error_of(staging.commit()), IntegrityError)
         await staging.abort()
         assert disk.content(HELLO) is None
         assert await disk.store.examine(HELLO, wait_s=WAIT_S) == Absent()
@@ -294,9 +335,9 @@ class StoreConformance:
         assert disk.store.degraded() is None
 
 
-async def _error_of_commit(staging: object) -> AccordError | None:
+async def _error_of(doing: Awaitable[object]) -> AccordError | None:
     try:
-        await staging.commit()  # type: ignore[attr-defined]
+        await doing
     except AccordError as error:
         return error
     return None
