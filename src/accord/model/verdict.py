@@ -186,30 +186,38 @@ def compare(path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict:
 
 
 def _all_agree(path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict | None:
-    """The everyday verdict, without the general rules: everybody answered and holds the same bytes."""
-    if len(answers) < 2:
-        return None
-    names = tuple(sorted(answers))
+    """The everyday verdict, without the general rules: whoever answered holds the same bytes."""
     copies: list[Present] = []
-    for name in names:
+    holders: list[ServerName] = []
+    silent: list[tuple[ServerName, Unreachable]] = []
+    for name in sorted(answers):
         answer = answers[name]
-        if type(answer) is not Present or (copies and answer.digest != copies[0].digest):
+        if type(answer) is Present and (not copies or answer.digest == copies[0].digest):
+            holders.append(name)
+            copies.append(answer)
+        elif type(answer) is Unreachable:
+            silent.append((name, answer))
+        else:
             return None
-        copies.append(answer)
+    if not copies:
+        return None
     newest = copies[0]
     for copy in copies:
         if copy.modified_ns > newest.modified_ns:
             newest = copy
-    versions, reports = _agreement(names, _version_of(newest))
-    return Verdict(path, Kind.IDENTICAL, versions, reports, _distinct([copy.clock for copy in copies]))
+    versions, reports = _agreement(tuple(holders), tuple(silent), _version_of(newest))
+    kind = Kind.IDENTICAL if len(copies) > 1 else Kind.UNVERIFIED
+    return Verdict(path, kind, versions, reports, _distinct([copy.clock for copy in copies]))
 
 
 @lru_cache(maxsize=_CACHED_AGREEMENTS)
 def _agreement(
-    names: tuple[ServerName, ...], version: Version
+    holders: tuple[ServerName, ...], silent: tuple[tuple[ServerName, Unreachable], ...], version: Version
 ) -> tuple[tuple[HeldVersion, ...], tuple[ServerReport, ...]]:
-    """What an agreement of `names` on `version` looks like: the same values again for a file that is read again."""
-    return (HeldVersion(version, names),), tuple(ServerReport(name, State.CURRENT, version.digest) for name in names)
+    """What an agreement of `holders` on `version` looks like: the same values again for a file that is read again."""
+    reports = [ServerReport(name, State.CURRENT, version.digest) for name in holders]
+    reports += [ServerReport(name, State.UNREACHABLE, reason=answer.reason) for name, answer in silent]
+    return (HeldVersion(version, holders),), tuple(sorted(reports, key=lambda report: report.name))
 
 
 def _distinct(clocks: Sequence[Clock]) -> tuple[Clock, ...]:

@@ -204,6 +204,7 @@ def _agreed_lines(names: tuple[ServerName, ...], digest: Digest) -> bytes:
     return f"Accord-Verdict: identical\r\nAccord-Replicas: {members}\r\n".encode("ascii")
 
 
+@lru_cache(maxsize=_CACHED_LINES)
 def _opinion_lines(kind: Kind, reports: tuple[ServerReport, ...]) -> bytes:
     return b"Accord-Verdict: %b\r\nAccord-Replicas: %b\r\n" % (kind.value.encode(), replicas(reports))
 
