@@ -22,7 +22,7 @@ from blake3 import blake3
 from accord.codec import encode_clock
 from accord.errors import StoreFailed
 from accord.model.names import Digest, FilePath
-from accord.model.verdict import Answer
+from accord.model.verdict import Answer, Damaged, Unreachable
 from accord.model.versions import Version, found
 from accord.store.confinement import READ_FLAGS, Confinement
 from accord.store.examining import Examiner, Opened, TooLarge
@@ -30,6 +30,7 @@ from accord.store.hashing import HashingPool, own_buffer
 from accord.store.index import Index, Row
 from accord.store.port import Indexing
 from accord.store.records import RACY_WINDOW_NS, Judge, Stat, is_executable
+from accord.store.survey import Survey
 from accord.store.walk import Run, stat_in, walk_runs
 
 RUNS_IN_FLIGHT = 8
@@ -71,6 +72,7 @@ class FirstIndexing:
         self._room = threading.Semaphore(RUNS_IN_FLIGHT)
         self._counting = threading.Lock()
         self._found_files = self._hashed_files = self._hashed_bytes = 0
+        self._survey = Survey()
         self._mean_bytes = 0  # of the last run; a guess for the next
         self._stopping = threading.Event()
         self.ended = threading.Event()
@@ -87,13 +89,19 @@ class FirstIndexing:
 
     def progress(self) -> Indexing:
         with self._counting:
-            return Indexing(self.ended.is_set(), self._hashed_files, self._hashed_bytes, self._found_files)
+            return Indexing(
+                self.ended.is_set(),
+                self._hashed_files,
+                self._hashed_bytes,
+                self._found_files,
+                **vars(self._survey),
+            )
 
     def _run(self) -> None:
         began_s = logged_s = time.monotonic()
         running: list[Future[None]] = []
         low = ""
-        for run in walk_runs(self._tools.beneath):
+        for run in walk_runs(self._tools.beneath, survey=self._survey):
             self._room.acquire()
             if self._stopping.is_set():
                 break
@@ -126,7 +134,27 @@ class FirstIndexing:
         if not self._stopping.is_set():
             self.ended.set()
             seconds = round(time.monotonic() - began_s, 3)
-            _log.info("all files are hashed", new=self._hashed_files, found=self._found_files, seconds=seconds)
+            counts = {"new": self._hashed_files, "found": self._found_files, "seconds": seconds}
+            self._report(counts)
+
+    def _report(self, counts: dict[str, float]) -> None:
+        survey = self._survey
+        if survey.unreadable:
+            examples = survey.unreadable_examples
+            _log.warning(
+                "the files are hashed, but some could not be read",
+                unread=survey.unreadable,
+                examples=examples,
+                **counts,
+            )
+        else:
+            _log.info("all files are hashed", **counts)
+        if survey.unnameable:
+            names = survey.unnameable_examples
+            _log.warning("names that Accord cannot use are left alone", names=survey.unnameable, examples=names)
+        if survey.colliding:
+            pairs = survey.colliding_examples
+            _log.warning("names differ only in case or in Unicode form", names=survey.colliding, examples=pairs)
 
     def _submit(self, run: Run, low: str) -> Future[None]:
         future = self._tools.pool.submit(lambda: self._index_run(run, low), urgent=False).future
@@ -155,7 +183,7 @@ class FirstIndexing:
                         rows.append(row)
                         continue
                 else:
-                    status = stat_in(run, path)
+                    status = stat_in(run, path, self._survey)
                     if status is None or record.vouching() == Stat.of(status):
                         continue
                 self._examine(path)
@@ -164,6 +192,7 @@ class FirstIndexing:
             self._mean_bytes = hashed_bytes // (len(rows) or 1)
             self._count(len(rows), hashed_bytes)
         except StoreFailed as error:
+            self._survey.note_unreadable(run.folder, error.detail)
             _log.error("files could not be recorded", folder=run.folder, reason=error.detail)
 
     def _first_sight(self, run: Run, path: FilePath) -> Row | None:
@@ -196,11 +225,20 @@ class FirstIndexing:
         if isinstance(held, TooLarge):
             size = held.size
             future = self._hash_later(path)
-            future.add_done_callback(lambda _: self._count(1, size))
+            future.add_done_callback(lambda done: self._hashed_large(path, size, done))
             self._large.append(future)
         elif isinstance(held, Opened):
             size = held.record.stat.size if held.record.stat else 0
             os.close(held.fd)
+            self._count(1, size)
+        elif isinstance(held, Unreachable | Damaged):
+            self._survey.note_unreadable(path, held.reason)
+
+    def _hashed_large(self, path: FilePath, size: int, done: Future[Answer | None]) -> None:
+        answer = None if done.cancelled() or done.exception() else done.result()
+        if isinstance(answer, Unreachable | Damaged):
+            self._survey.note_unreadable(path, answer.reason)
+        else:
             self._count(1, size)
 
     def _count(self, files: int, size_bytes: int) -> None:

@@ -80,12 +80,22 @@ class Staging(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Indexing:
-    """How far the first hashing of the tree has come. `total_*` grow while the tree is walked; `done` when it has ended once."""
+    """How far the first hashing of the tree has come. `found_files` grows while the tree is walked; `done` when it has ended once.
+    Examples are a few, escaped for showing."""
 
     done: bool
     hashed_files: int
     hashed_bytes: int
     found_files: int
+    unreadable: int = 0
+    """Folders and files that could not be read: they are not among those hashed."""
+    unreadable_examples: tuple[str, ...] = ()
+    unnameable: int = 0
+    """Files and folders under names that Accord cannot use (no UTF-8, line breaks, backslashes, too long): they are left alone."""
+    unnameable_examples: tuple[str, ...] = ()
+    colliding: int = 0
+    """Names that become another name of their folder on file systems that normalise Unicode or fold case."""
+    colliding_examples: tuple[tuple[str, str], ...] = ()
 
 
 class Store(Protocol):
@@ -147,7 +157,7 @@ class Store(Protocol):
         bytes; each with its answer from stat data and index (where nothing vouches yet, small files are hashed on the way for a
         bounded time, others are `Checking`, and queued). Tombstones and damaged copies are among them. Blocking: run each `next`
         in a thread. Memory is bounded by the largest folder. The private folder, symbolic links and names that are no paths are
-        passed over.
+        passed over. Raises `StoreFailed` where something cannot be read: what comes after is not known, and not absent.
         """
         ...
 

@@ -2,22 +2,30 @@
 
 A folder sorts as its name with a slash. Text that is valid UTF-8 sorts by code points exactly as its bytes do. Folders are opened by
 their whole path through the confinement, and again after each folder within them, so that depth costs no file descriptors.
-The private folder, symbolic links and names that are no paths are passed over. What is at the paths is left to others. Blocking.
+The private folder and symbolic links are passed over, and so are names that are no paths. What is at the paths is left to others.
+Blocking.
+
+Only what is not there is nothing: a folder that cannot be read (permissions, file descriptors, the disk) raises `StoreFailed`, as its
+files would otherwise be told to be absent. Who would rather go on gives a `Survey`, which then says what was left out.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from accord.errors import InvalidPath
-from accord.model.names import FilePath
+from accord.errors import InvalidPath, StoreFailed
+from accord.model.names import PRIVATE_FOLDER, FilePath
 from accord.store.confinement import Confinement
+from accord.store.survey import Survey, shown
 
 RUN_FILES = 256
 """At most so many files are handed over at a time."""
+
+_NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 @dataclass(slots=True)
@@ -40,9 +48,12 @@ class _Level:
         self.next = 0
 
 
-def walk_runs(beneath: Confinement, prefix: str = "", after: str | None = None) -> Iterator[Run]:
-    """Every regular file below `prefix` (empty, or with a slash at its end) that sorts after `after`."""
-    stack = [_Level(prefix, _entries(beneath, prefix, after))]
+def walk_runs(
+    beneath: Confinement, prefix: str = "", after: str | None = None, survey: Survey | None = None
+) -> Iterator[Run]:
+    """Every regular file below `prefix` (empty, or with a slash at its end) that sorts after `after`. Raises `StoreFailed` for what
+    cannot be read, unless there is a `survey` to note it."""
+    stack = [_Level(prefix, _entries(beneath, prefix, after, survey))]
     while stack:
         level = stack[-1]
         if level.next == len(level.entries):
@@ -51,17 +62,18 @@ def walk_runs(beneath: Confinement, prefix: str = "", after: str | None = None) 
         entry = level.entries[level.next]
         if entry.endswith("/"):
             level.next += 1
-            stack.append(_Level(level.folder + entry, _entries(beneath, level.folder + entry, after)))
+            stack.append(_Level(level.folder + entry, _entries(beneath, level.folder + entry, after, survey)))
             continue
-        yield from _runs(beneath, level)
+        yield from _runs(beneath, level, survey)
 
 
-def _runs(beneath: Confinement, level: _Level) -> Iterator[Run]:
+def _runs(beneath: Confinement, level: _Level, survey: Survey | None) -> Iterator[Run]:
     """The files up to the next folder."""
     try:
         fd = beneath.open_folder(level.folder.removesuffix("/"))
-    except OSError:
-        level.next = len(level.entries)  # it vanished while it was walked
+    except OSError as error:
+        _unless_gone(error, level.folder, survey)
+        level.next = len(level.entries)
         return
     try:
         while level.next < len(level.entries) and not level.entries[level.next].endswith("/"):
@@ -76,19 +88,20 @@ def _runs(beneath: Confinement, level: _Level) -> Iterator[Run]:
         os.close(fd)
 
 
-def _entries(beneath: Confinement, folder: str, after: str | None) -> list[str]:
-    """The entries that are on the way to files after `after`, sorted. A folder that cannot be read has none."""
+def _entries(beneath: Confinement, folder: str, after: str | None, survey: Survey | None) -> list[str]:
+    """The entries that are on the way to files after `after`, sorted."""
     try:
         fd = beneath.open_folder(folder.removesuffix("/"))
-    except OSError:
+        try:
+            with os.scandir(fd) as listing:
+                names = [name for entry in listing if (name := _name_of(entry)) and _is_path(folder, name, survey)]
+        finally:
+            os.close(fd)
+    except OSError as error:
+        _unless_gone(error, folder, survey)
         return []
-    try:
-        with os.scandir(fd) as listing:
-            names = [name for entry in listing if (name := _name_of(entry)) and _is_path(folder, name)]
-    except OSError:
-        return []
-    finally:
-        os.close(fd)
+    if survey is not None:
+        survey.note_names(folder, names)
     if after is not None:
         names = [name for name in names if _comes_after(folder + name, after)]
     names.sort()
@@ -96,31 +109,41 @@ def _entries(beneath: Confinement, folder: str, after: str | None) -> list[str]:
 
 
 def _name_of(entry: os.DirEntry[str]) -> str | None:
-    """The name of a file, or of a folder with a slash; None for anything else."""
-    try:
-        if entry.is_file(follow_symlinks=False):
-            return entry.name
-        return entry.name + "/" if entry.is_dir(follow_symlinks=False) else None
-    except OSError:
-        return None
+    """The name of a file, or of a folder with a slash; None for anything else, also for what is gone by now."""
+    if entry.is_file(follow_symlinks=False):
+        return entry.name
+    return entry.name + "/" if entry.is_dir(follow_symlinks=False) else None
 
 
-def _is_path(folder: str, name: str) -> bool:
+def _is_path(folder: str, name: str, survey: Survey | None) -> bool:
     try:
         FilePath(folder + name.removesuffix("/"))
     except InvalidPath:
+        if survey is not None and folder + name != f"{PRIVATE_FOLDER}/":
+            survey.note_unnameable(folder + name)
         return False
     return True
+
+
+def _unless_gone(error: OSError, path: str, survey: Survey | None) -> None:
+    """Nothing, where there is nothing (any more). Otherwise a note, or `StoreFailed`."""
+    if error.errno in _NOTHING_THERE:
+        return
+    reason = os.strerror(error.errno or 0)
+    if survey is None:
+        raise StoreFailed(f"'{shown(path) or '/'}' cannot be read ({reason}).", path=path) from error
+    survey.note_unreadable(path, reason)
 
 
 def _comes_after(path: str, after: str) -> bool:
     return path > after or (path.endswith("/") and after.startswith(path))
 
 
-def stat_in(run: Run, path: FilePath) -> os.stat_result | None:
-    """Stat data of one of the run's files; None if it is gone, or no regular file any more."""
+def stat_in(run: Run, path: FilePath, survey: Survey | None = None) -> os.stat_result | None:
+    """Stat data of one of the run's files; None if it is gone, or no regular file any more. Raises like `walk_runs`."""
     try:
         status = os.stat(path[len(run.folder) :], dir_fd=run.folder_fd, follow_symlinks=False)
-    except OSError:
+    except OSError as error:
+        _unless_gone(error, path, survey)
         return None
     return status if stat.S_ISREG(status.st_mode) else None
