@@ -253,7 +253,8 @@ def _check_counts(servers: tuple[ServerSpec, ...], min_copies: int) -> None:
     if not 1 <= len(servers) <= MAX_SERVERS:
         raise ConfigError(f"A cluster has 1 to {MAX_SERVERS} servers; this one has {len(servers)}.")
     if min_copies > len(servers):
-        raise ConfigError(f"min_copies = {min_copies} can never be reached: the cluster has {len(servers)} servers.")
+        many = "1 server" if len(servers) == 1 else f"{len(servers)} servers"
+        raise ConfigError(f"min_copies = {min_copies} can never be reached: the cluster has {many}.")
 
 
 def _key(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from accord.errors import PeerUnreachable, StoreFailed
 from accord.model.listing import Walked
 from accord.model.names import FilePath, Prefix, ServerName
-from accord.model.verdict import Absent, Answer, Checking, Kind, Unreachable, compare
-from accord.server.listing import Merge, as_json, as_lines, as_page, in_threads, merged
+from accord.model.verdict import Absent, Answer, Checking, Kind, Unreachable, Verdict, compare
+from accord.server.listing import Folder, Merge, as_json, as_lines, as_page, in_threads
 from tests.server.fakes import Held, streamed, walked
 from tests.server.verdicts import SERVER1, SERVER2, SERVER3, copy_of, damaged, tombstone
 
@@ -25,8 +25,12 @@ def streams(*held: Held) -> dict[ServerName, AsyncIterator[Sequence[Walked]]]:
     return {name: streamed(one) for name, one in zip((SERVER1, SERVER2, SERVER3), held, strict=False)}
 
 
+async def verdicts(merge: Merge, size: int = 200) -> list[Verdict]:
+    return [entry async for batch in merge.batches(size) for _, entry in batch if isinstance(entry, Verdict)]
+
+
 async def kinds(*held: Held) -> dict[str, Kind]:
-    return {verdict.path: verdict.kind async for verdict in merged(streams(*held))}
+    return {verdict.path: verdict.kind for verdict in await verdicts(Merge(streams(*held)))}
 
 
 async def test_every_path_has_its_verdict_in_order() -> None:
@@ -46,7 +50,7 @@ async def test_every_path_has_its_verdict_in_order() -> None:
 
 async def test_deleted_files_are_shown_when_asked_for() -> None:
     merge = Merge(streams({"g": tombstone()}, {"g": tombstone()}), show_deleted=True)
-    assert [verdict.kind for batch in [one async for one in merge.batches()] for verdict in batch] == [Kind.DELETED]
+    assert [verdict.kind for verdict in await verdicts(merge)] == [Kind.DELETED]
 
 
 async def test_what_nobody_has_is_left_out() -> None:
@@ -64,7 +68,7 @@ trees = st.dictionaries(paths, answers, max_size=12)
 async def test_merging_is_comparing_path_by_path(held: list[Held], page_paths: int, size: int) -> None:
     names = (SERVER1, SERVER2, SERVER3)[: len(held)]
     merge = Merge({name: streamed(one, page_paths=page_paths) for name, one in zip(names, held, strict=True)})
-    found = [verdict async for batch in merge.batches(size) for verdict in batch]
+    found = await verdicts(merge, size)
     every = sorted(set().union(*held), key=str.encode)
     expected = [
         compare(FilePath(path), {name: one.get(path, Absent()) for name, one in zip(names, held, strict=True)})
@@ -80,7 +84,7 @@ async def test_a_server_that_fails_is_silent_from_there_on() -> None:
             SERVER2: streamed({"a": ONE, "b": ONE}, failure=PeerUnreachable("it went away")),
         }
     )
-    found = {verdict.path: verdict async for batch in merge.batches() for verdict in batch}
+    found = {verdict.path: verdict for verdict in await verdicts(merge)}
     assert [verdict.kind.value for verdict in found.values()] == ["identical", "identical"] + ["unverified"] * 3
     assert found["c"].servers[1].reason == "it went away"
     assert [(one.name, one.state, one.reason) for one in merge.servers()] == [
@@ -91,7 +95,7 @@ async def test_a_server_that_fails_is_silent_from_there_on() -> None:
 
 async def test_this_servers_own_failure_is_told_like_any_other() -> None:
     merge = Merge({SERVER1: streamed({}, failure=StoreFailed("I/O error")), SERVER2: streamed({"a": ONE})})
-    assert [verdict.kind async for batch in merge.batches() for verdict in batch] == [Kind.UNVERIFIED]
+    assert [verdict.kind for verdict in await verdicts(merge)] == [Kind.UNVERIFIED]
     assert merge.servers()[0].state == "unreachable"
 
 
@@ -101,7 +105,7 @@ async def test_a_listing_out_of_order_is_not_believed(garbage: list[str]) -> Non
         yield [Walked(FilePath(f"p/{path}" if "/" not in path else path), ONE) for path in garbage]
 
     merge = Merge({SERVER1: streamed({"p/a": ONE}), SERVER2: pages()}, "p/")
-    found = [verdict async for batch in merge.batches() for verdict in batch]
+    found = await verdicts(merge)
     assert [(verdict.path, verdict.kind) for verdict in found] == [("p/a", Kind.UNVERIFIED)]
     assert merge.servers()[1].reason == "its listing is out of order"
 
@@ -186,15 +190,63 @@ async def test_an_empty_stream_has_its_end_too() -> None:
     assert [line["entries"] for line in await lines_of(Merge(streams({}, {})))] == [0]
 
 
+@settings(deadline=None)
+@given(st.lists(trees, min_size=1, max_size=3), st.integers(1, 4), st.sampled_from(["", "a/"]))
+async def test_folding_is_counting_the_verdicts_of_each_folder(held: list[Held], page_paths: int, prefix: str) -> None:
+    names = (SERVER1, SERVER2, SERVER3)[: len(held)]
+
+    def each() -> dict[ServerName, AsyncIterator[Sequence[Walked]]]:
+        return {n: streamed(one, prefix, page_paths=page_paths) for n, one in zip(names, held, strict=True)}
+
+    expected: dict[str, dict[str, int]] = {}
+    for verdict in await verdicts(Merge(each(), prefix)):
+        name, slash, _ = verdict.path.removeprefix(prefix).partition("/")
+        counts = expected.setdefault(prefix + name + slash, {})
+        counts[verdict.kind.value] = counts.get(verdict.kind.value, 0) + 1
+    found = [entry async for batch in Merge(each(), prefix, folded=True).batches() for _, entry in batch]
+    told = {one.folder: one.verdicts if isinstance(one, Folder) else {} for one in found if isinstance(one, Folder)}
+    assert told == {path: counts for path, counts in expected.items() if path.endswith("/")}
+    assert [one.folder if isinstance(one, Folder) else str(one.path) for one in found] == list(expected)
+    assert all(one.files == sum(one.verdicts.values()) for one in found if isinstance(one, Folder))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_folded_pages_together_are_the_whole(limit: int) -> None:
+    held: dict[str, Answer] = dict.fromkeys(("a", "b/c", "b/d", "b/e/f", "c/x", "z"), ONE)
+    seen: list[object] = []
+    after: str | None = None
+    while True:
+        merge = Merge({SERVER1: streamed(held, after=after), SERVER2: streamed({}, after=after)}, folded=True)
+        page = json.loads(await as_json(merge, EVERYTHING, limit))
+        seen += [entry.get("folder") or entry["path"] for entry in page["entries"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert seen == ["a", "b/", "c/", "z"]
+
+
 async def test_the_page_for_people_escapes_and_links() -> None:
-    held: dict[str, Answer] = {"d/e f/<script>.txt": ONE, "d/x": Unreachable("no permission")}
-    merge = Merge({SERVER1: streamed(held), SERVER2: streamed({}, failure=PeerUnreachable("<b>gone</b>"))}, "d/")
-    page = (await as_page(merge, Prefix("d/"), 10)).decode()
+    held: dict[str, Answer] = {"d/e f/<b>/x": ONE, "d/<script>.txt": ONE, "d/x": Unreachable("no permission")}
+    peers = {SERVER1: streamed(held), SERVER2: streamed({}, failure=PeerUnreachable("<b>gone</b>"))}
+    page = (await as_page(Merge(peers, "d/", folded=True), Prefix("d/"), 10)).decode()
     assert "<script" not in page
     assert "&lt;script&gt;.txt" in page
-    assert 'href="/files/d/e%20f/%3Cscript%3E.txt"' in page
-    assert 'href="/list/d/e%20f/"' in page
+    assert 'href="/files/d/%3Cscript%3E.txt"' in page
+    assert '<a href="/list/d/e%20f/">e f/</a>' in page
+    assert "1 folder and 2 files" in page
     assert "&lt;b&gt;gone" in page
     assert "Next page" not in page
-    more = (await as_page(Merge(streams(held, {}), "d/"), Prefix("d/"), 1)).decode()
-    assert "/list/d/?after=d/e%20f/%3Cscript%3E.txt&amp;limit=1" in more
+    more = (await as_page(Merge(streams(held, {}), "d/", folded=True), Prefix("d/"), 1)).decode()
+    assert "/list/d/?after=d/%3Cscript%3E.txt&amp;limit=1" in more
+
+
+async def test_a_page_does_not_link_to_itself_and_rivals_show_the_newest() -> None:
+    rivals: dict[str, Answer] = {"d/r": copy_of(b"newest", 10**18 * 2)}
+    merge = Merge(streams(rivals, {"d/r": copy_of(b"older one", 10**18)}), "d/", folded=True)
+    page = (await as_page(merge, Prefix("d/"), 10)).decode()
+    assert 'href="/list/d/"' not in page
+    assert '<a href="/list/">All files</a> / d' in page
+    assert "6 bytes" in page
+    assert "2033-05-18" in page
+    top = (await as_page(Merge(streams({"x": ONE}), folded=True), EVERYTHING, 10)).decode()
+    assert 'href="/list/"' not in top

@@ -118,8 +118,11 @@ def test_bad_queries_say_what_is_wrong(raw: bytes, named: str) -> None:
 
 
 def test_a_listing_query() -> None:
-    assert list_query(b"limit=10&after=a%2Fb&deleted=show") == (10, "a/b", True)
-    assert list_query(b"after=") == (None, None, False)
+    assert list_query(b"limit=10&after=a%2Fb&deleted=show") == (10, "a/b", True, False)
+    assert list_query(b"depth=1").folded
+    with pytest.raises(InvalidQuery, match="depth"):
+        list_query(b"depth=2")
+    assert list_query(b"after=") == (None, None, False, False)
     for bad in (b"limit=0", b"limit=10001", b"limit=-1", b"limit=1e3", b"limit=", "limit=٣".encode(), b"deleted=no"):
         with pytest.raises(InvalidQuery):
             list_query(bad)

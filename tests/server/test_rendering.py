@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from accord.client.fields import read_list
 from accord.codec import read_context_token
+from accord.errors import InvalidPath
 from accord.model.names import FilePath
-from accord.model.verdict import Checking, Unreachable
+from accord.model.verdict import Checking, Kind, Present, Unreachable
+from accord.model.versions import Version, found
 from accord.server.paths import read_target
 from accord.server.rendering import (
+    JSON,
     file_head,
     http_date,
     last_modified_s,
@@ -22,6 +25,7 @@ from accord.server.rendering import (
     replicas,
     rfc3339,
     rivals_etag,
+    verdict_body,
     verdict_fields,
     verdict_json,
     verdict_lines,
@@ -45,6 +49,14 @@ def fields_of(head: bytes) -> dict[str, str]:
     pairs = [line.split(": ", 1) for line in lines]
     assert len({name for name, _ in pairs}) == len(pairs), "no field twice"
     return {name.lower(): value for name, value in pairs}
+
+
+def is_path(text: str) -> bool:
+    try:
+        FilePath(text)
+    except InvalidPath:
+        return False
+    return True
 
 
 def head_of(verdict, status: int = 200, **options: object) -> bytes:  # type: ignore[no-untyped-def]
@@ -80,6 +92,28 @@ def test_the_one_json_shape() -> None:
             {"name": "server2", "state": "rival", "digest": str(two)},
         ],
         "context": json.loads(verdict_json(DIVERGED))["context"],
+    }
+
+
+@given(st.text(min_size=1, max_size=12).filter(is_path), st.text(max_size=8), st.integers(0, 2**62))
+def test_the_everyday_verdict_put_together_from_pieces_is_the_same_json(path: str, author: str, at_ns: int) -> None:
+    version = Version(digest_of(b"x"), 1, at_ns, author.encode(errors="ignore").decode())
+    copy = Present(version.digest, 1, at_ns, found(version))
+    verdict = verdict_on(path, copy, copy_of(b"x", 0), copy)
+    assert verdict.kind is Kind.IDENTICAL
+    assert verdict_json(verdict) == JSON.encode(verdict_body(verdict))
+
+
+def test_the_version_is_told_with_its_author_and_its_whole_time() -> None:
+    version = Version(digest_of(b"x"), 1, 1_700_000_000_123_456_789, 'an "author"', executable=True)
+    verdict = verdict_on("f", Present(version.digest, 1, version.modified_ns, found(version), executable=True))
+    ((told, parameters),) = read_list(fields_of(head_of(verdict))["accord-version"])
+    assert told == str(version.digest)
+    assert parameters == {
+        "size": "1",
+        "modified": "2023-11-14T22:13:20.123456Z",
+        "author": 'an "author"',
+        "executable": "1",
     }
 
 

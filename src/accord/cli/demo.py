@@ -20,7 +20,7 @@ def app_command(app: App) -> None:
     app.command(demo)
 
 
-def demo(*, once: Annotated[bool, Parameter(name="--once", negative=())] = False) -> int:
+def demo(*, once: Annotated[bool, Parameter(name="--once", negative=(), show_default=False)] = False) -> int:
     """Start two servers on loopback over sample files, and show each row of the verdict table.
 
     Everything lives in a temporary folder that is removed at the end. Then the servers stay up for you to play with, until Ctrl-C.

@@ -5,6 +5,7 @@ What the flags override is `config`'s, how a server starts and ends is `serving`
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,9 @@ def serve(
     name: str | None = None,
     config: Path | None = None,
     listen: str | None = None,
-    peer: Annotated[tuple[str, ...], Parameter(name="--peer", consume_multiple=False, negative=())] = (),
+    peer: Annotated[
+        tuple[str, ...], Parameter(name="--peer", consume_multiple=False, negative=(), show_default=False)
+    ] = (),
     log: Literal["auto", "text", "json"] = "auto",
     settings: Settings = NO_SETTINGS,
 ) -> int:
@@ -102,15 +105,25 @@ def serve(
         How log lines are written to stderr: `text`, `json`, or whichever fits (`auto`).
     """
     from accord.config import config_file, load_config
+    from accord.errors import UsageError
     from accord.logs import LogForm, configure_logging
     from accord.serving import serve_blocking
 
     file = config_file(config, os.environ)
+    if file is None and root is None:
+        raise UsageError("What is to be served? Name a directory, or a configuration file with --config.")
     me = name or _only_name(file)
     loaded = load_config(file, _flags(me, root, listen, peer, settings), os.environ)
     configure_logging(LogForm(log))
+    _collect_less_often()
     serve_blocking(loaded, me)
     return 0
+
+
+def _collect_less_often() -> None:
+    """What a listing makes is freed by counting references; looking for cycles in it would cost as much as the listing itself."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _only_name(file: Path | None) -> str:

@@ -110,7 +110,7 @@ def stat(path: str, /, *, verify: Verify = "stat", common: Common = DEFAULTS) ->
 
 
 def ls(
-    folder: str = "",
+    folder: Annotated[str, Parameter(show_default=False)] = "",
     /,
     *,
     long: Annotated[bool, Parameter(name=["--long", "-l"], negative=(), show_default=False)] = False,

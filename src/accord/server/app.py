@@ -69,7 +69,12 @@ class _Routes:
             head = Response(headers={**_COMMON, "content-type": form.value})
             del head.headers["content-length"]
             return head
-        merge = listing.Merge(self._streams(prefix, query.after), prefix, show_deleted=query.show_deleted)
+        merge = listing.Merge(
+            self._streams(prefix, query.after),
+            prefix,
+            show_deleted=query.show_deleted,
+            folded=query.folded or form is Form.HTML,
+        )
         if form is Form.NDJSON:
             lines = listing.as_lines(merge, query.limit)
             return StreamingResponse(lines, media_type=form.value, headers=_COMMON)
@@ -125,12 +130,12 @@ class _Routes:
 
     async def home(self, _request: Request) -> Response:
         statuses = self._services.peers.statuses()
-        rows = [(pages.text(self._services.name), pages.badge("current"), "this server")]
+        rows = [(pages.text(self._services.name), pages.badge("up"), "this server")]
         rows += [
             (
                 pages.text(one.name),
-                pages.badge("current" if one.state is PeerState.UP else "unreachable"),
-                pages.text(one.reason or one.state.value),
+                pages.badge("up" if one.state is PeerState.UP else "unreachable"),
+                pages.text(one.reason or ("" if one.state is PeerState.UP else one.state.value)),
             )
             for one in statuses
         ]

@@ -1,7 +1,8 @@
 """A listing: every server's paths, merged in order into verdicts, as a page, a stream of lines, or a page for people.
 
-At most one page of each server is held at a time. A server that fails is silent from there on, which every later verdict says, and the
-end of the listing too. How each server walks its tree is left to the store and the peers.
+Folded, it has one entry for each folder, with how many files of which verdict are in it. At most one page of each server is held at
+a time. A server that fails is silent from there on, which every later verdict says, and the end of the listing too. How each server
+walks its tree is left to the store and the peers.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import msgspec
 
 from accord.errors import AccordError, PeerFailed
 from accord.model.listing import Walked
-from accord.model.names import Prefix, ServerName
-from accord.model.verdict import Absent, Answer, Kind, State, Unreachable, Verdict, compare
+from accord.model.names import FilePath, Prefix, ServerName
+from accord.model.verdict import Absent, Answer, Kind, Present, State, Unreachable, Verdict, compare
 from accord.server import pages
 from accord.server.media import Form
 from accord.server.paths import encoded
-from accord.server.rendering import JSON, rfc3339, verdict_body
+from accord.server.rendering import JSON, rfc3339, verdict_json
 
 FORMS = (Form.JSON, Form.NDJSON, Form.HTML)
 BATCH_VERDICTS = 200
@@ -28,6 +29,17 @@ BATCH_VERDICTS = 200
 _ABSENT = Absent()
 
 Pages = AsyncIterator[Sequence[Walked]]
+
+
+class Folder(msgspec.Struct, frozen=True):
+    """A folder in a folded listing: its path with a slash, the number of files in it, and of these how many have which verdict."""
+
+    folder: str
+    files: int
+    verdicts: dict[str, int]
+
+
+Entry = Verdict | Folder
 
 
 class ListedServer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -107,44 +119,108 @@ class _Cursor:
             await close()
 
 
-class Merge:
-    """The merged listing of all `streams`, each in ascending order of paths below `prefix`. Iterate once."""
+class _Tally:
+    """The folder that a folded merge is in: what is in it so far, and its last path."""
 
-    def __init__(self, streams: Mapping[ServerName, Pages], prefix: str = "", *, show_deleted: bool = False) -> None:
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.last = ""
+        self.counts: dict[Kind, int] = {}
+
+    def add(self, path: str, kind: Kind) -> None:
+        self.last = path
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+
+    def told(self) -> Folder:
+        counts = {kind.value: self.counts[kind] for kind in Kind if kind in self.counts}
+        return Folder(self.folder, sum(counts.values()), counts)
+
+
+class Merge:
+    """The merged listing of all `streams`, each in ascending order of paths below `prefix`. Iterate once.
+
+    `folded`: files in folders below `prefix` are counted, not listed.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[ServerName, Pages],
+        prefix: str = "",
+        *,
+        show_deleted: bool = False,
+        folded: bool = False,
+    ) -> None:
         self._cursors = [_Cursor(name, stream, prefix) for name, stream in sorted(streams.items())]
         self._hidden = frozenset((Kind.MISSING,) if show_deleted else (Kind.MISSING, Kind.DELETED))
+        self._folded = folded
+        self._start = len(prefix)
+        self._tally: _Tally | None = None
 
-    async def batches(self, size: int = BATCH_VERDICTS) -> AsyncGenerator[list[Verdict], None]:
-        """Verdicts in the order of paths, at most `size` at a time. Paths that no server has are left out."""
+    async def batches(self, size: int = BATCH_VERDICTS) -> AsyncGenerator[list[tuple[str, Entry]], None]:
+        """Entries in the order of paths, at most `size` or so at a time, each with the path to go on behind.
+
+        Paths that no server has are left out.
+        """
         try:
             while True:
                 hungry = [cursor for cursor in self._cursors if cursor.is_hungry]
-                await asyncio.gather(*(cursor.feed() for cursor in hungry))
-                if all(cursor.ended for cursor in self._cursors):
-                    return
-                batch = self._batch(size)
+                if hungry:
+                    await asyncio.gather(*(cursor.feed() for cursor in hungry))
+                ended = all(cursor.ended for cursor in self._cursors)
+                batch = self._fold_up() if ended else self._batch(size)
                 if batch:
                     yield batch
+                if ended:
+                    return
                 await asyncio.sleep(0)
         finally:
             for cursor in self._cursors:
                 await cursor.close()
 
-    def _batch(self, size: int) -> list[Verdict]:
-        """As many verdicts as the pages at hand allow."""
-        cursors = self._cursors
-        batch: list[Verdict] = []
+    def _batch(self, size: int) -> list[tuple[str, Entry]]:
+        """As many entries of `size` paths as the pages at hand allow."""
+        batch: list[tuple[str, Entry]] = []
         for _ in range(size):
-            if any(cursor.is_hungry for cursor in cursors):
-                break
-            heads = [cursor.page[cursor.place].path for cursor in cursors if cursor.place < len(cursor.page)]
-            if not heads:
-                break
-            path = min(heads)
-            verdict = compare(path, {cursor.name: cursor.answer(path) for cursor in cursors})
-            if verdict.kind not in self._hidden:
-                batch.append(verdict)
+            path: FilePath | None = None
+            for cursor in self._cursors:
+                if cursor.place < len(cursor.page):
+                    head = cursor.page[cursor.place].path
+                    if path is None or head < path:
+                        path = head
+                elif not cursor.ended:
+                    return batch
+            if path is None:
+                return batch
+            answers = {cursor.name: cursor.answer(path) for cursor in self._cursors}
+            if self._folded:
+                self._fold(path, answers, batch)
+            else:
+                self._add(path, answers, batch)
         return batch
+
+    def _add(self, path: FilePath, answers: Mapping[ServerName, Answer], batch: list[tuple[str, Entry]]) -> None:
+        verdict = compare(path, answers)
+        if verdict.kind not in self._hidden:
+            batch.append((path, verdict))
+
+    def _fold(self, path: FilePath, answers: Mapping[ServerName, Answer], batch: list[tuple[str, Entry]]) -> None:
+        tally = self._tally
+        if tally is None or not path.startswith(tally.folder):
+            batch += self._fold_up()
+            slash = path.find("/", self._start)
+            if slash < 0:
+                self._add(path, answers, batch)
+                return
+            tally = _Tally(path[: slash + 1])
+        kind = Kind.IDENTICAL if _agree(answers) else compare(path, answers).kind
+        if kind not in self._hidden:
+            tally.add(path, kind)
+            self._tally = tally
+
+    def _fold_up(self) -> list[tuple[str, Entry]]:
+        """The folder that was passed, if there was one."""
+        tally, self._tally = self._tally, None
+        return [] if tally is None else [(tally.last, tally.told())]
 
     def servers(self) -> list[ListedServer]:
         """How each server has answered so far."""
@@ -156,12 +232,10 @@ class Merge:
         ]
 
 
-async def merged(streams: Mapping[ServerName, Pages]) -> AsyncIterator[Verdict]:
-    """The verdicts one by one."""
-    async with aclosing(Merge(streams).batches()) as batches:
-        async for batch in batches:
-            for verdict in batch:
-                yield verdict
+def _agree(answers: Mapping[ServerName, Answer]) -> bool:
+    """Whether the verdict is `identical`, where that can be seen without the general rules."""
+    digests = {answer.digest for answer in answers.values() if type(answer) is Present}
+    return len(digests) == 1 < len(answers) and all(type(answer) is Present for answer in answers.values())
 
 
 async def in_threads(walk: Iterator[Sequence[Walked]]) -> AsyncIterator[Sequence[Walked]]:
@@ -170,25 +244,30 @@ async def in_threads(walk: Iterator[Sequence[Walked]]) -> AsyncIterator[Sequence
         yield page
 
 
-async def _first(merge: Merge, limit: int) -> tuple[list[Verdict], str | None]:
-    """Up to `limit` verdicts, and the cursor behind them if there are more."""
-    verdicts: list[Verdict] = []
+def _encoded(entry: Entry) -> bytes:
+    return verdict_json(entry) if isinstance(entry, Verdict) else JSON.encode(entry)
+
+
+async def _first(merge: Merge, limit: int) -> tuple[list[Entry], str | None]:
+    """Up to `limit` entries, and the cursor behind them if there are more."""
+    found: list[tuple[str, Entry]] = []
     async with aclosing(merge.batches()) as batches:
         async for batch in batches:
-            verdicts += batch
-            if len(verdicts) > limit:
-                return verdicts[:limit], str(verdicts[limit - 1].path)
-    return verdicts, None
+            found += batch
+            if len(found) > limit:
+                break
+    following = found[limit - 1][0] if len(found) > limit else None
+    return [entry for _, entry in found[:limit]], following
 
 
 async def as_json(merge: Merge, prefix: Prefix, limit: int) -> bytes:
-    verdicts, following = await _first(merge, limit)
+    found, following = await _first(merge, limit)
     entries = []
-    for number, verdict in enumerate(verdicts):
-        entries.append(msgspec.Raw(JSON.encode(verdict_body(verdict))))
+    for number, entry in enumerate(found):
+        entries.append(msgspec.Raw(_encoded(entry)))
         if number % BATCH_VERDICTS == 0:
             await asyncio.sleep(0)
-    return JSON.encode(ListingPage(prefix, entries, following, merge.servers()))
+    return JSON.encode(ListingPage(prefix, entries, following and str(following), merge.servers()))
 
 
 async def as_lines(merge: Merge, limit: int | None) -> AsyncIterator[bytes]:
@@ -200,8 +279,8 @@ async def as_lines(merge: Merge, limit: int | None) -> AsyncIterator[bytes]:
             told = batch if limit is None else batch[: limit - count]
             if told:
                 count += len(told)
-                last = str(told[-1].path)
-                yield JSON.encode_lines([verdict_body(verdict) for verdict in told])
+                last = str(told[-1][0])
+                yield b"\n".join([*(_encoded(entry) for _, entry in told), b""])
             if len(told) < len(batch):
                 following = last
                 break
@@ -209,9 +288,9 @@ async def as_lines(merge: Merge, limit: int | None) -> AsyncIterator[bytes]:
 
 
 async def as_page(merge: Merge, prefix: Prefix, limit: int) -> bytes:
-    """The page for a person: the files below `prefix`, each folder on the way a link."""
-    verdicts, following = await _first(merge, limit)
-    rows = [_row(verdict, prefix) for verdict in verdicts]
+    """The page for a person, of a folded merge: the files in a folder, and the folders in it as links."""
+    found, following = await _first(merge, limit)
+    rows = [_row(entry, prefix) if isinstance(entry, Verdict) else _folder_row(entry, prefix) for entry in found]
     silent = [server for server in merge.servers() if server.reason is not None]
     body = [_crumbs(prefix)]
     body += [
@@ -219,7 +298,7 @@ async def as_page(merge: Merge, prefix: Prefix, limit: int) -> bytes:
     ]
     if rows:
         heads = ("File", "Copies", "Size", "Modified", "Servers")
-        body.append(pages.table(heads, rows, caption=_count(len(rows), following), numeric=frozenset((2,))))
+        body.append(pages.table(heads, rows, caption=_count(found, following), numeric=frozenset((2,))))
     else:
         body.append(pages.paragraph("There are no files here."))
     if following is not None:
@@ -228,30 +307,43 @@ async def as_page(merge: Merge, prefix: Prefix, limit: int) -> bytes:
     return pages.document(f"Files in {prefix}" if prefix else "All files", "".join(body))
 
 
-def _count(count: int, following: str | None) -> str:
-    more = ", and more on the next page" if following is not None else ""
-    return f"{count} file{'' if count == 1 else 's'}{more}"
+def _count(found: Sequence[Entry], following: str | None) -> str:
+    folders = sum(isinstance(entry, Folder) for entry in found)
+    told = [_many(folders, "folder")] * bool(folders)
+    if len(found) > folders or not folders:
+        told.append(_many(len(found) - folders, "file"))
+    return " and ".join(told) + (", and more on the next page" if following is not None else "")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _crumbs(prefix: Prefix) -> str:
+    """The way up: nothing at the top, and no link from a folder to itself."""
+    *above, here = ["All files", *prefix.split("/")[:-1]]
+    if not above:
+        return ""
+    folders = prefix.split("/")[: len(above) - 1]
     links = [pages.link("/list/", "All files")]
-    folders = prefix.split("/")[:-1]
-    links += [_folder("/".join(folders[: depth + 1]) + "/", name) for depth, name in enumerate(folders)]
-    return f'<nav aria-label="Folders">{" / ".join(links)}</nav>'
+    links += [
+        pages.link(f"/list/{encoded('/'.join(folders[: depth + 1]))}/", name) for depth, name in enumerate(folders)
+    ]
+    return f'<nav aria-label="Folders">{" / ".join([*links, pages.text(here)])}</nav>'
 
 
-def _folder(path: str, name: str) -> str:
-    return pages.link(f"/list/{encoded(path)}", name)
+def _folder_row(folder: Folder, prefix: Prefix) -> tuple[str, ...]:
+    name = pages.link(f"/list/{encoded(folder.folder)}", folder.folder.removeprefix(prefix))
+    kinds = "".join(pages.standing(f"{count:,}", kind) for kind, count in folder.verdicts.items())
+    return name, kinds, pages.text(_many(folder.files, "file")), "—", ""
 
 
 def _row(verdict: Verdict, prefix: Prefix) -> tuple[str, ...]:
-    *folders, name = verdict.path.removeprefix(prefix).split("/")
-    steps = [_folder(prefix + "/".join(folders[: depth + 1]) + "/", f"{one}/") for depth, one in enumerate(folders)]
-    steps.append(pages.link(f"/files/{encoded(verdict.path)}", name))
-    newest = verdict.versions[0].version if len(verdict.versions) == 1 else None
+    name = pages.link(f"/files/{encoded(verdict.path)}", verdict.path.removeprefix(prefix))
+    newest = verdict.versions[0].version if verdict.versions else None
     size = pages.size(newest.size) if newest is not None and newest.digest is not None else "—"
     modified = pages.moment(rfc3339(newest.modified_ns)) if newest is not None else "—"
     states = "".join(pages.standing(one.name, one.state.value) for one in verdict.servers)
     if all(one.state is State.CURRENT for one in verdict.servers):
         states = pages.text(f"all {len(verdict.servers)}")
-    return "".join(steps), pages.badge(verdict.kind.value), size, modified, states
+    return name, pages.badge(verdict.kind.value), size, modified, states

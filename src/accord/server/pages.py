@@ -53,7 +53,7 @@ HTML_FIELDS: tuple[tuple[bytes, bytes], ...] = (
 """The header fields of every page."""
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
-_GOOD = frozenset(("current", "identical"))
+_GOOD = frozenset(("current", "identical", "up"))
 _WARN = frozenset(("rival", "stale", "partial", "unverified", "diverged", "checking", "unreachable", "unknown"))
 _BAD = frozenset(("damaged", "missing"))
 

@@ -46,11 +46,12 @@ class FileTarget(NamedTuple):
 
 
 class ListQuery(NamedTuple):
-    """What a listing may ask. `limit` is None where the client named none."""
+    """What a listing may ask. `limit` is None where the client named none; `folded`: one entry for each folder."""
 
     limit: int | None = None
     after: FilePath | None = None
     show_deleted: bool = False
+    folded: bool = False
 
 
 PLAIN_READ = FileQuery()
@@ -122,12 +123,16 @@ def file_query(raw: bytes) -> FileQuery:
 
 def list_query(raw: bytes) -> ListQuery:
     """Raises `InvalidQuery`, and `InvalidPath` for an `after` that is no path."""
-    given = _parameters(raw, ("limit", "after", "deleted"))
+    given = _parameters(raw, ("limit", "after", "deleted", "depth"))
     deleted = given.get("deleted")
     if deleted not in (None, "show"):
         raise InvalidQuery(f"deleted={_shown(deleted)}: the only value is 'show'.")
+    depth = given.get("depth")
+    if depth not in (None, "1"):
+        raise InvalidQuery(f"depth={_shown(depth)}: the only value is '1', which makes one entry of each folder.")
     after = FilePath(given["after"]) if given.get("after") else None
-    return ListQuery(_limit(given["limit"]) if "limit" in given else None, after, deleted == "show")
+    limit = _limit(given["limit"]) if "limit" in given else None
+    return ListQuery(limit, after, deleted == "show", depth == "1")
 
 
 def _limit(text: str) -> int:

@@ -16,9 +16,9 @@ from http import HTTPStatus
 import msgspec
 from blake3 import blake3
 
-from accord.codec import context_token
+from accord.codec import context_token, new_context_token
 from accord.model.names import Digest, FilePath, ServerName
-from accord.model.verdict import HeldVersion, Kind, ServerReport, Verdict
+from accord.model.verdict import HeldVersion, Kind, ServerReport, State, Verdict
 from accord.model.versions import Clock, Version
 from accord.server import media
 from accord.server.paths import encoded
@@ -34,6 +34,9 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _MARK_TOMBSTONE = b"deleted"
+_DIGEST_MARK = "<digest>"
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/-]*\Z")
+"""Paths that are the same in JSON and in an address."""
 
 
 class VersionBody(msgspec.Struct, frozen=True):
@@ -88,7 +91,38 @@ def verdict_body(verdict: Verdict) -> VerdictBody:
 
 
 def verdict_json(verdict: Verdict) -> bytes:
+    """The JSON of `verdict_body`. The everyday verdict is put together from pieces: a listing has a hundred thousand of them."""
+    if verdict.kind is Kind.IDENTICAL and len(verdict.versions[0].servers) == len(verdict.servers):
+        return _agreed_json(verdict.path, verdict.versions[0], verdict.clocks)
     return JSON.encode(verdict_body(verdict))
+
+
+def _agreed_json(path: FilePath, held: HeldVersion, clocks: tuple[Clock, ...]) -> bytes:
+    digest, size, modified_ns, author, _ = held.version
+    if _PLAIN_PATH.match(path):
+        quoted, address = f'"{path}"', str(path)
+    else:
+        quoted, address = JSON.encode(path).decode(), encoded(path)
+    digest_text = str(digest)
+    names, members = _agreed_members(held.servers)
+    return (
+        f'{{"path":{quoted},"verdict":"identical","versions":[{{"digest":"{digest_text}","size":{size},'
+        f'"modified":"{rfc3339(modified_ns)}","author":{_quoted(author)},"servers":{names},'
+        f'"href":"/files/{address}?version={digest_text}"}}],'
+        f'"servers":{members.replace(_DIGEST_MARK, digest_text)},"context":"{new_context_token(clocks)}"}}'
+    ).encode()
+
+
+@lru_cache(maxsize=256)
+def _agreed_members(names: tuple[ServerName, ...]) -> tuple[str, str]:
+    """The servers' names, and their reports with a mark in place of the digest that they agree on."""
+    reports = [ServerBody(str(name), State.CURRENT.value, _DIGEST_MARK) for name in names]
+    return JSON.encode(_words(names)).decode(), JSON.encode(reports).decode()
+
+
+@lru_cache(maxsize=256)
+def _quoted(words: str) -> str:
+    return JSON.encode(words).decode()
 
 
 def version_body(path: FilePath, held: HeldVersion) -> VersionBody:
@@ -250,17 +284,26 @@ def file_head(
         else b"Accept-Ranges: bytes\r\nContent-Length: %d\r\n%b" % (length, _media_lines(verdict.path, media_type))
     )
     return (
-        b'%bDate: %b\r\nETag: "blake3:%b"\r\nLast-Modified: %b\r\nCache-Control: no-cache\r\nVary: Accept\r\n%b%b%b\r\n'
+        b'%bDate: %b\r\nETag: "blake3:%b"\r\nLast-Modified: %b\r\nCache-Control: no-cache\r\nVary: Accept\r\n%b%b%b%b\r\n'
         % (
             _STATUS_LINES[status],
             http_date(now_s),
             digest.hex().encode(),
             http_date(modified_s if modified_s < now_s else now_s),
             verdict_lines(verdict),
+            _version_line(version),
             body_lines,
             extra,
         )
     )
+
+
+@lru_cache(maxsize=_CACHED_LINES)
+def _version_line(version: Version) -> bytes:
+    """The Accord-Version field: what the other fields cannot say of the version (a structured-field Item, RFC 9651)."""
+    _, size, modified_ns, author, executable = version
+    told = f'"{version.digest}";size={size};modified="{rfc3339(modified_ns)}";author={sf_string(author)}'
+    return f"Accord-Version: {told}{';executable' if executable else ''}\r\n".encode("ascii")
 
 
 def render_head(status: int, fields: Iterable[tuple[bytes, bytes]], *, now_s: int | None = None) -> bytes:
