@@ -15,11 +15,15 @@ from accord.codec import decode_clock, encode_clock
 from accord.errors import IntegrityError, PeerUnreachable
 from accord.model.names import Digest
 from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Present, Unreachable
+from accord.model.versions import Clock
 from accord.peers.wire import DigestBytes, Message, Natural, decode, encode
 
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_REASON_CHARS = 300
 _CACHED = 8192
+_MAX_CACHED_BYTES = 1024
+"""Longer answers are not kept, so that what is kept is bounded in bytes too."""
+_MAX_CACHED_ENTRIES = 16
 
 
 class _Present(Message, tag=0):
@@ -57,7 +61,7 @@ _answers: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     _Present | _Absent | _Deleted | _Damaged | _Checking | _Unreachable
 )
 # A store hands out the same clock objects again and again; their bytes cost several times what the lookup does.
-_clock_bytes = lru_cache(maxsize=_CACHED)(encode_clock)
+_kept_clock_bytes = lru_cache(maxsize=_CACHED)(encode_clock)
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -86,9 +90,17 @@ def _message(answer: Answer) -> Message:
             return _Unreachable(reason[:MAX_REASON_CHARS])
 
 
-@lru_cache(maxsize=_CACHED)
+def _clock_bytes(clock: Clock) -> bytes:
+    short = len(clock.entries) + sum(len(entry.versions) for entry in clock.entries) <= _MAX_CACHED_ENTRIES
+    return _kept_clock_bytes(clock) if short else encode_clock(clock)
+
+
 def decode_answer(raw: bytes) -> Answer:
     """Raises `PeerUnreachable` for bytes that are no answer, or that hold a clock this release cannot read."""
+    return _kept_answer(raw) if len(raw) <= _MAX_CACHED_BYTES else _decoded(raw)
+
+
+def _decoded(raw: bytes) -> Answer:
     try:
         match decode(_answers, raw):
             case _Present(digest, size, modified_ns, clock, executable):
@@ -108,3 +120,6 @@ def decode_answer(raw: bytes) -> Answer:
                 raise AssertionError(f"the decoder let through {other!r}")
     except IntegrityError as error:
         raise PeerUnreachable(f"sent a clock that cannot be read ({error.detail})") from error
+
+
+_kept_answer = lru_cache(maxsize=_CACHED)(_decoded)
