@@ -38,7 +38,7 @@ from accord.peers.port import Peers
 from accord.server.app import make_app
 from accord.server.files import FileRoute
 from accord.server.metrics import Metrics
-from accord.server.peer_endpoint import PeerService
+from accord.server.peer_service import PeerService
 from accord.server.protocol import AccordProtocol, Handlers
 from accord.server.services import Services
 from accord.store.directory import open_directory_store
@@ -109,10 +109,12 @@ async def start_server(config: Config, name: str) -> AsyncIterator[RunningServer
         peers = _peer_links(config, spec.name)
         await peers.start()
         ending.push_async_callback(peers.close)
-        healer = Healer(store)
+        now_s = asyncio.get_running_loop().time
+        healer = Healer(store, now_s=now_s, given_up=lambda path: healing.suggest(path))
         ending.push_async_callback(healer.settle)
         reader = Reader(spec.name, store, peers, healer, hash_wait_s=config.hash_wait_s)
-        healing = HealQueue(reader, now_s=asyncio.get_running_loop().time)
+        ending.push_async_callback(reader.close)
+        healing = HealQueue(reader, now_s=now_s)
         ending.push_async_callback(healing.close)
         answering = _peer_service(config, spec.name, store, healing)
         http = _http_server(config, spec.name, store, peers, reader, answering)
@@ -220,14 +222,18 @@ async def _listening(http: _HttpServer, running: asyncio.Task[None], host: str, 
 
 
 async def _stopped(http: _HttpServer, answering: PeerService, running: asyncio.Task[None]) -> None:
-    """Clients end what they have begun, for a while; then the other servers are told, by closing, and the HTTP server ends."""
+    """Clients and other servers end what they have begun, for a while; then all connections are closed, and the HTTP server ends."""
     if not running.done():
         http.should_exit = True
-        waited = asyncio.create_task(_clients_gone(http))
+        waited = asyncio.create_task(_all_finished(http, answering))
         await asyncio.wait([waited, running], return_when=asyncio.FIRST_COMPLETED, timeout=STOP_PATIENCE_S)
         waited.cancel()
     await answering.close()
     await asyncio.wait([running])
+
+
+async def _all_finished(http: _HttpServer, answering: PeerService) -> None:
+    await asyncio.gather(_clients_gone(http), answering.finish())
 
 
 async def _clients_gone(http: _HttpServer) -> None:

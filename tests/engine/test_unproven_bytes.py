@@ -8,8 +8,11 @@ from typing import cast
 import pytest
 from blake3 import blake3
 
-from accord.engine.transfer import CopyFailed, LocalBody, RemoteBody
-from accord.errors import AccordError, ChangedWhileReading, IntegrityError, NoSuchVersion, PeerFailed
+from accord.engine.holders import Holders
+from accord.engine.proofs import Proofs
+from accord.engine.remote import RemoteBody
+from accord.engine.transfer import CopyFailed, LocalBody
+from accord.errors import AccordError, ChangedWhileReading, IntegrityError, NoSuchVersion
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.verdict import Present
 from accord.model.versions import EMPTY_CLOCK
@@ -53,9 +56,14 @@ class _Sending:
         for block in sent:
             yield block
 
+    def doubt(self, server: ServerName, path: FilePath) -> None:
+        """What comes of it is seen elsewhere."""
 
-def remote(sent: Mapping[ServerName, list[bytes] | AccordError]) -> RemoteBody:
-    return RemoteBody(cast(Peers, _Sending(sent)), PATH, digest_of(WANTED), len(WANTED), list(sent))
+
+def remote(sent: Mapping[ServerName, list[bytes] | AccordError], wanted: bytes = WANTED) -> RemoteBody:
+    peers = cast(Peers, _Sending(sent))
+    holders, proofs = Holders(peers), Proofs(wait_s=10)
+    return RemoteBody(peers, PATH, digest_of(wanted), len(wanted), list(sent), holders=holders, proofs=proofs)
 
 
 async def handed_on(blocks: AsyncIterator[bytes], failure: type[AccordError]) -> int:
@@ -83,18 +91,27 @@ async def test_a_server_that_sends_too_much_never_makes_a_body_look_complete() -
     assert await handed_on(body.blocks(), IntegrityError) < len(WANTED)
 
 
-async def test_a_range_that_one_server_cut_short_is_completed_by_the_next() -> None:
-    body = remote({FIRST: [b"a" * 10], SECOND: [b"a" * 90]})
-    assert b"".join([block async for block in body.part(0, 100)]) == b"a" * 100
+async def test_a_server_that_sends_too_much_of_a_small_file_is_followed_by_the_next() -> None:
+    body = remote({FIRST: [b"a" * 100, b"b"], SECOND: [b"a" * 100]}, WANTED[:100])
+    assert b"".join([block async for block in body.blocks()]) == WANTED[:100]
 
 
-async def test_a_range_that_every_server_cut_short_is_no_success() -> None:
-    assert await handed_on(remote({FIRST: [b"a" * 10]}).part(0, 100), PeerFailed) == 10
+async def test_a_server_that_sends_too_little_is_followed_at_the_byte_where_it_stopped() -> None:
+    body = remote({FIRST: [WANTED[: BLOCK_BYTES + 7]], SECOND: [WANTED[BLOCK_BYTES + 7 :]]})
+    assert b"".join([block async for block in body.blocks()]) == WANTED
+
+
+async def test_if_all_servers_send_too_little_nothing_looks_complete() -> None:
+    body = remote({FIRST: [WANTED[:BLOCK_BYTES]], SECOND: [WANTED[:10]]})
+    assert await handed_on(body.blocks(), IntegrityError) < len(WANTED)
+
+
+async def test_two_servers_with_halves_of_two_versions_are_never_spliced() -> None:
+    body = remote({FIRST: [b"b" * BLOCK_BYTES], SECOND: [b"a" * BLOCK_BYTES]})
+    assert await handed_on(body.blocks(), IntegrityError) < len(WANTED)
 
 
 @pytest.mark.parametrize("size", [100, len(WANTED)])
 async def test_a_version_that_is_gone_since_it_was_told_of_says_nothing_about_the_file(size: int) -> None:
-    content = WANTED[:size]
-    peers = _Sending({FIRST: NoSuchVersion("it no longer holds that version.")})
-    body = RemoteBody(cast(Peers, peers), PATH, digest_of(content), size, [FIRST])
+    body = remote({FIRST: NoSuchVersion("no longer holds that version")}, WANTED[:size])
     assert await handed_on(body.blocks(), ChangedWhileReading) == 0

@@ -17,7 +17,7 @@ from accord.model.versions import Version, found
 from accord.peers.breaker import Backoff
 from accord.peers.cluster import PeerLinks
 from accord.peers.port import PeerState, PeerStatus
-from accord.server.peer_endpoint import PeerService
+from accord.server.peer_service import PeerService
 from accord.store.port import BLOCK_BYTES, Copy
 
 KEY = b"a key for these tests"
@@ -107,7 +107,8 @@ class SmallStore:
         self.shared.append(copy.path)
 
     async def find_damage(self, copy: Copy) -> Answer:
-        return Damaged("rot", copy.answer.digest)
+        self.answers[copy.path] = Damaged("rot", copy.answer.digest)
+        return self.answers[copy.path]
 
     def walk(self, prefix: Prefix, after: FilePath | None) -> Iterator[list[Walked]]:
         paths = sorted(path for path in self.answers if path.startswith(prefix) and path > (after or ""))

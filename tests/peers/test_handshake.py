@@ -19,7 +19,7 @@ from accord.peers.framing import Deframer, framed
 from accord.peers.handshake import Identity, Role
 from accord.peers.port import PeerState
 from accord.peers.wire import Challenge, Check, Fetch, Hello, Message, Ping, Proof, Refused, decode, encode, greetings
-from accord.server.peer_endpoint import PeerService
+from accord.server.peer_service import PeerService
 from tests.peers.loopback import KEY, ME, OTHER, THIRD, SmallStore, linked, listening, service, settled
 
 keys = st.binary(min_size=1, max_size=40)

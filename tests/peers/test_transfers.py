@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import pytest
@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from accord.errors import IntegrityError, NoSuchVersion, PeerUnreachable
 from accord.model.listing import Walked
 from accord.model.names import FilePath, Prefix
-from accord.model.verdict import Absent, Checking
+from accord.model.verdict import Absent, Checking, Damaged
 from accord.peers import transfers
 from accord.peers.inbox import MAX_BUFFERED_BYTES
 from accord.peers.port import PeerState
+from accord.server.peer_doubts import MAX_QUEUED, Doubts
 from accord.server.peer_transfers import PAGE_FRAME_BYTES, _frames
 from accord.store.port import BLOCK_BYTES
 from tests.peers.loopback import OTHER, SmallStore, digest_of, linked, listening, present, service, settled, until
@@ -88,12 +89,12 @@ async def test_many_transfers_share_a_bounded_number_of_connections() -> None:
     async with listening(answering) as port, linked(port, peer_timeout_s=10) as peers:
         contents = await asyncio.gather(*(fetched(peers) for _ in range(40)))
         assert all(content == CONTENT for content in contents)
-        assert len(answering.proven) <= transfers.MAX_CONNECTIONS + 1
+        assert len(answering.proven) <= transfers.MAX_FETCHES + 1
 
 
 async def test_another_version_is_no_such_version() -> None:
     async with listening(service(SmallStore({"big": b"other"}))) as port, linked(port) as peers:
-        with pytest.raises(NoSuchVersion, match="server2: it no longer holds that version"):
+        with pytest.raises(NoSuchVersion, match=r"^no longer holds that version$"):
             await fetched(peers)
 
 
@@ -137,20 +138,81 @@ async def test_a_file_that_shrank_never_ends_well() -> None:
             await fetched(peers)
 
 
-async def test_a_range_of_a_damaged_copy_is_not_sent() -> None:
+async def test_a_rotten_copy_is_found_by_the_server_that_sends_it() -> None:
     store = SmallStore({"big": CONTENT})
     store.files[BIG] = CONTENT[:-1] + b"!"
     async with listening(service(store)) as port, linked(port) as peers:
-        with pytest.raises(IntegrityError, match="damaged"):
-            await anext(peers.fetch(OTHER, BIG, DIGEST, start=5, stop=10))
+        with pytest.raises(IntegrityError, match=r"^its copy is damaged \(rot\)$"):
+            await fetched(peers)
+        answer = (await peers.ask(BIG))[OTHER]
+    assert isinstance(answer, Damaged)
+    assert store.open_copies == 0
 
 
-async def test_proving_may_take_longer_than_the_patience() -> None:
+async def test_a_small_rotten_copy_is_found_too() -> None:
+    store = SmallStore({"big": b"sound"})
+    store.files[BIG] = b"tound"
+    async with listening(service(store)) as port, linked(port) as peers:
+        with pytest.raises(IntegrityError):
+            await _exhausted(peers.fetch(OTHER, BIG, digest_of(b"sound"), stop=5))
+
+
+async def test_a_range_is_sent_without_a_pass_over_the_whole() -> None:
     store = SmallStore({"big": CONTENT})
     store.proof_gate = asyncio.Event()
     async with listening(service(store)) as port, linked(port, peer_timeout_s=0.2) as peers:
-        asyncio.get_running_loop().call_later(0.6, store.proof_gate.set)
         assert await fetched(peers, start=5, stop=10) == CONTENT[5:10]
+
+
+async def test_a_doubted_copy_is_read_anew() -> None:
+    store = SmallStore({"big": CONTENT})
+    async with listening(service(store)) as port, linked(port) as peers:
+        await settled(peers, PeerState.UP)
+        peers.doubt(OTHER, BIG)
+        await until(lambda: store.rereads == [BIG])
+
+
+async def test_doubts_are_bounded_and_read_one_at_a_time() -> None:
+    store = SmallStore({"big": CONTENT})
+    store.slow[BIG] = asyncio.Event()
+    doubts = Doubts(store, wait_s=30)  # type: ignore[arg-type]
+    for number in range(MAX_QUEUED + 10):
+        doubts.take(FilePath(f"{number}"))
+        doubts.take(BIG)
+    assert len(doubts._queued) == MAX_QUEUED
+    await until(lambda: BIG in store.rereads)
+    assert len(store.rereads) == 2
+    await doubts.close()
+
+
+async def test_stalled_listings_hold_no_fetch_up() -> None:
+    store = SmallStore({f"{number:05}": b"x" for number in range(20_000)} | {"big": CONTENT})
+    async with listening(service(store)) as port, linked(port) as peers, AsyncExitStack() as stalled:
+        for _ in range(transfers.MAX_LISTINGS):
+            pages = await stalled.enter_async_context(aclosing(peers.list(OTHER, Prefix(""), None)))  # type: ignore[type-var]
+            await anext(pages)
+        async with asyncio.timeout(transfers.MAX_WAIT_S / 2):
+            assert await fetched(peers) == CONTENT
+
+
+async def test_a_server_that_stops_ends_its_transfers_first() -> None:
+    content = CONTENT * 20
+    answering = service(SmallStore({"big": content}))
+    async with listening(answering) as port, linked(port) as peers:
+        async with aclosing(peers.fetch(OTHER, BIG, digest_of(content))) as blocks:  # type: ignore[type-var]
+            received = len(await anext(blocks))
+            finishing = asyncio.create_task(answering.finish())
+            await until(lambda: answering.is_finishing)
+            assert answering.transfers_under_way == 1
+            with pytest.raises(PeerUnreachable, match=r"^is stopping$"):
+                await _exhausted(peers.fetch(OTHER, BIG, digest_of(content)))
+            assert not finishing.done()
+            async for block in blocks:
+                received += len(block)
+        assert received == len(content)
+        async with asyncio.timeout(10):
+            await finishing
+        assert answering.transfers_under_way == 0
 
 
 async def test_a_slow_reader_holds_the_sender_up_within_bounds() -> None:
@@ -203,7 +265,7 @@ async def test_a_peer_that_is_down_is_not_called() -> None:
         pass
     async with linked(port) as peers:
         status = await settled(peers, PeerState.DOWN)
-        with pytest.raises(PeerUnreachable, match="server2: "):
+        with pytest.raises(PeerUnreachable, match=r"^cannot be connected to \(Connection refused\)$"):
             await fetched(peers)
         assert status.reason
 

@@ -1,12 +1,14 @@
 """Healing on the way: a copy that this server lacks is taken in while it passes by to the client.
 
 Healing moves known versions and never makes one. It is bounded, one at a time for each path, and no reader waits for it or fails
-with it. What counts as lacking is decided here; the durable step itself is the store's.
+with it; nor does a slow reader keep its place from others.
+What counts as lacking is decided here; the durable step itself is the store's.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 
 import structlog
 
@@ -16,6 +18,8 @@ from accord.model.verdict import Absent, Answer, Damaged, Kind, Verdict
 from accord.store.port import Staging, Store
 
 MAX_HEALS_AT_ONCE = 16
+STALLED_S = 5.0
+"""A healing that nothing has passed by to for so long gives way to another that wants its place."""
 
 _log = structlog.get_logger("accord.heal")
 
@@ -34,13 +38,22 @@ def lacks(verdict: Verdict, local: Answer) -> bool:
             return False
 
 
-class Healer:
-    """Takes in copies for one server's store."""
+def _nobody_told(path: FilePath) -> None:
+    """Whoever reads the path next heals it."""
 
-    def __init__(self, store: Store) -> None:
+
+class Healer:
+    """Takes in copies for one server's store. `now_s` is a monotonic time; `given_up` is told of paths that are still to be healed
+    because the reader they passed by to was too slow."""
+
+    def __init__(
+        self, store: Store, *, now_s: Callable[[], float], given_up: Callable[[FilePath], None] = _nobody_told
+    ) -> None:
+        self.now_s = now_s
         self._store = store
-        self._busy: set[FilePath] = set()
-        self._commits: set[asyncio.Task[None]] = set()
+        self._given_up = given_up
+        self._busy: dict[FilePath, HealingTee] = {}
+        self._endings: set[asyncio.Task[None]] = set()
 
     def tee(self, verdict: Verdict, local: Answer) -> HealingTee | None:
         """What to pass the current version's bytes through, or None where there is nothing to heal."""
@@ -48,80 +61,125 @@ class Healer:
             return None
         return HealingTee(self, self._store, verdict, local)
 
+    def makes_room(self, path: FilePath) -> bool:
+        """Whether a tee for `path` would be let in now. Whoever makes no progress gives way."""
+        holder = self._busy.get(path)
+        if holder is not None:
+            if holder.has_stalled:
+                self._give_up(holder)
+            return path not in self._busy
+        if len(self._busy) >= MAX_HEALS_AT_ONCE:
+            stalled = next((tee for tee in self._busy.values() if tee.has_stalled), None)
+            if stalled is not None:
+                self._give_up(stalled)
+                self._given_up(stalled.path)
+        return len(self._busy) < MAX_HEALS_AT_ONCE
+
     async def settle(self) -> None:
-        """Wait until everything that passed by completely is durable, or has failed."""
-        while self._commits:
-            await asyncio.wait(set(self._commits))
+        """Wait until everything that passed by completely is durable, or has failed, and nothing half-way is left."""
+        while self._endings:
+            await asyncio.wait(set(self._endings))
 
-    def _commit(self, tee: HealingTee, staging: Staging) -> None:
-        task = asyncio.get_running_loop().create_task(tee.commit(staging))
-        self._commits.add(task)
-        task.add_done_callback(self._commits.discard)
+    def _give_up(self, tee: HealingTee) -> None:
+        _log.info("a slow reader's healing gives way", path=tee.path)
+        self._leave(tee)
+        self._end(tee.dropped())
 
-    def _enter(self, path: FilePath) -> bool:
-        """Whether there is room, and nobody else is at this path."""
-        if path in self._busy or len(self._busy) >= MAX_HEALS_AT_ONCE:
+    def _end(self, ending: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Conduct the end of a healing, whatever becomes of the reader."""
+        task = asyncio.get_running_loop().create_task(ending)
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+        return task
+
+    def _enter(self, tee: HealingTee) -> bool:
+        if not self.makes_room(tee.path):
             return False
-        self._busy.add(path)
+        self._busy[tee.path] = tee
         return True
 
-    def _leave(self, path: FilePath) -> None:
-        self._busy.discard(path)
+    def _leave(self, tee: HealingTee) -> None:
+        if self._busy.get(tee.path) is tee:
+            del self._busy[tee.path]
 
 
 class HealingTee:
-    """One healing: staged while the bytes pass by, committed once they are proven."""
+    """One healing: staged while the bytes pass by, committed once they are proven.
+
+    What it has begun to do with its staging is never interrupted: a reader that goes away meanwhile leaves the rest to the healer.
+    """
 
     def __init__(self, healer: Healer, store: Store, verdict: Verdict, local: Answer) -> None:
+        self.path = verdict.path
         self._healer = healer
         self._store = store
         self._verdict = verdict
         self._local = local
         self._staging: Staging | None = None
+        self._under_way: asyncio.Future[None] | None = None
+        self._moved_at_s = 0.0
         self._entered = False
         self._ended = False
 
+    @property
+    def has_stalled(self) -> bool:
+        """Nothing passes by: whoever it passes to is slow. A slow disk is no reason, nor is a commit."""
+        at_work = self._ended or self._under_way is not None
+        return not at_work and self._healer.now_s() - self._moved_at_s >= STALLED_S
+
     async def write(self, block: bytes) -> None:
         if not self._entered:
-            self._entered = self._healer._enter(self._verdict.path)
+            self._entered = self._healer._enter(self)
             self._ended = not self._entered
         if self._ended:
             return
+        self._under_way = asyncio.ensure_future(self._take(block))
         try:
-            if self._staging is None:
-                self._staging = await self._stage()
-            await self._staging.write(block)
+            await asyncio.shield(self._under_way)
+            self._under_way = None
         except AccordError as error:
-            _log.warning("not healed", path=self._verdict.path, reason=error.detail)
+            _log.warning("not healed", path=self.path, reason=error.detail)
             await self.failed()
+        self._moved_at_s = self._healer.now_s()
 
     def proven(self) -> None:
         if self._ended or self._staging is None:
             return
         self._ended = True
-        self._healer._commit(self, self._staging)
+        self._healer._end(self._committed(self._staging))
 
     async def failed(self) -> None:
         if self._ended or not self._entered:
             return
+        await asyncio.shield(self._healer._end(self.dropped()))
+
+    async def dropped(self) -> None:
+        """Let go of the staging, once nothing is being done with it. Called once, by whoever ends it."""
         self._ended = True
         try:
+            if self._under_way is not None:
+                await asyncio.wait([self._under_way])
             if self._staging is not None:
                 await self._staging.abort()
+        except AccordError as error:
+            _log.warning("a staging cannot be dropped", path=self.path, reason=error.detail)
         finally:
-            self._healer._leave(self._verdict.path)
+            self._healer._leave(self)
 
-    async def commit(self, staging: Staging) -> None:
+    async def _take(self, block: bytes) -> None:
+        if self._staging is None:
+            verdict = self._verdict
+            version = verdict.version.version
+            self._staging = await self._store.stage(verdict.path, version, verdict.clock, replacing=self._local)
+        await self._staging.write(block)
+
+    async def _committed(self, staging: Staging) -> None:
         try:
             kept = await staging.commit()
             event = "healed" if kept is not None else "not healed: the path changed meanwhile"
-            _log.info(event, path=self._verdict.path, digest=str(self._verdict.version.version.digest))
+            _log.info(event, path=self.path, digest=str(self._verdict.version.version.digest))
         except AccordError as error:
-            _log.warning("not healed", path=self._verdict.path, reason=error.detail)
+            _log.warning("not healed", path=self.path, reason=error.detail)
             await staging.abort()
         finally:
-            self._healer._leave(self._verdict.path)
-
-    async def _stage(self) -> Staging:
-        verdict = self._verdict
-        return await self._store.stage(verdict.path, verdict.version.version, verdict.clock, replacing=self._local)
+            self._healer._leave(self)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import structlog
 
-from accord.engine.heal import lacks
 from accord.engine.read import Reader
 from accord.engine.transfer import CopyFailed
 from accord.errors import AccordError
@@ -61,21 +60,12 @@ class HealQueue:
             path = next(iter(self._queued))
             del self._queued[path]
             try:
-                await self._heal(path)
+                await self._reader.heal(path)
             except CopyFailed as failure:
                 await self._reader.copy_failed(failure)
             except AccordError as error:
                 _log.warning("not healed", path=path, reason=error.detail)
                 self._remember_failure(path)
-
-    async def _heal(self, path: FilePath) -> None:
-        reading = await self._reader.read(path)
-        try:
-            if lacks(reading.verdict, reading.local):
-                async for _ in self._reader.body(reading, reading.verdict.version).blocks():
-                    pass
-        finally:
-            reading.close()
 
     def _remember_failure(self, path: FilePath) -> None:
         if len(self._failed_at_s) >= MAX_REMEMBERED_FAILURES:

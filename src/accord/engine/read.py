@@ -13,8 +13,11 @@ from enum import Enum
 import structlog
 
 from accord.engine.heal import Healer, lacks
-from accord.engine.transfer import Body, CopyFailed, LocalBody, RemoteBody
-from accord.errors import DamagedEverywhere, InvalidQuery, NoSuchVersion, UnknownState
+from accord.engine.holders import Holders
+from accord.engine.proofs import Proofs
+from accord.engine.remote import RemoteBody
+from accord.engine.transfer import Body, CopyFailed, LocalBody
+from accord.errors import DamagedEverywhere, InvalidQuery, NoSuchVersion, Unavailable, UnknownState
 from accord.model.names import Digest, DigestPrefix, FilePath, ServerName
 from accord.model.verdict import Answer, HeldVersion, Kind, Present, Unreachable, Verdict, compare
 from accord.model.versions import Version
@@ -72,6 +75,8 @@ class Reader:
         self._peers = peers
         self._healer = healer
         self._hash_wait_s = hash_wait_s
+        self._holders = Holders(peers)
+        self._proofs = Proofs(wait_s=hash_wait_s)
 
     async def read(self, path: FilePath, verify: Verify = Verify.STAT) -> Reading:
         """The verdict on `path`, taken now. Never raises for the state of a file or of a server."""
@@ -119,14 +124,40 @@ class Reader:
         digest = version.version.digest
         assert digest is not None, "a tombstone has no bytes"
         if reading.mine is not None and reading.mine.answer.digest == digest:
-            return LocalBody(reading.mine, proof_wait_s=self._hash_wait_s)
+            return LocalBody(reading.mine, proof_wait_s=self._hash_wait_s, known=self._proofs.known(digest))
         if not version.servers:
             raise DamagedEverywhere(
                 "No server that answered has a good copy of this version.", path=reading.verdict.path
             )
         tee = self._healer.tee(reading.verdict, reading.local) if version in reading.verdict.versions else None
-        size = version.version.size
-        return RemoteBody(self._peers, reading.verdict.path, digest, size, version.servers, tee=tee)
+        return RemoteBody(
+            self._peers,
+            reading.verdict.path,
+            digest,
+            version.version.size,
+            [server for server in version.servers if server != self.name],
+            holders=self._holders,
+            proofs=self._proofs,
+            tee=tee,
+        )
+
+    async def heal(self, path: FilePath) -> None:
+        """Take in what this server lacks at `path`, if it lacks anything. Raises `Unavailable` when there is no room for it now, and
+        as `Body.blocks`."""
+        reading = await self.read(path)
+        try:
+            if not lacks(reading.verdict, reading.local):
+                return
+            if not self._healer.makes_room(path):
+                raise Unavailable("As many copies as may be at once are being taken in.", path=path)
+            async for _ in self.body(reading, reading.verdict.version).blocks():
+                pass
+        finally:
+            reading.close()
+
+    async def close(self) -> None:
+        """Stop what goes on in the background. What was being taken in leaves nothing behind once the healer has settled."""
+        await self._proofs.close()
 
     async def copy_failed(self, failure: CopyFailed) -> None:
         """Find out what became of this server's copy, so that the next read knows."""

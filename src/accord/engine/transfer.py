@@ -4,7 +4,8 @@ A body of one block is proven before its first byte is handed on. A longer one i
 withheld until the digest is right, so that a wrong whole never looks complete. Parts are proven block by block. Memory: a few
 blocks a transfer.
 
-Where the bytes come from is decided in `engine.read`; taking them in on the way is `engine.heal`'s; sending them, `server`'s.
+Here is what a body is, and this server's own copy as one; the content that other servers hold is `engine.remote`'s. Where the bytes
+come from is decided in `engine.read`; taking them in on the way is `engine.heal`'s; sending them, `server`'s.
 """
 
 from __future__ import annotations
@@ -16,19 +17,13 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from accord.errors import (
-    AccordError,
-    ChangedWhileReading,
-    IntegrityError,
-    NoSuchVersion,
-    PeerFailed,
-    StillChecking,
-)
-from accord.model.names import Digest, FilePath, ServerName
-from accord.peers.port import Peers
+from accord.errors import ChangedWhileReading, IntegrityError, StillChecking
+from accord.model.names import Digest
 from accord.store.port import BLOCK_BYTES, Copy
 
 HASHING_THREADS = 2
+INLINE_BYTES = 64 * 1024
+"""Hashing less than this costs less than going to a thread for it."""
 
 _hashing = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="accord-send")
 
@@ -80,13 +75,14 @@ def block_spans(start: int, stop: int) -> Iterator[tuple[int, int, int]]:
 
 
 class LocalBody:
-    """The content of this server's own copy."""
+    """The content of this server's own copy. `known` are the digests of its blocks, where they are proven already."""
 
-    def __init__(self, copy: Copy, *, proof_wait_s: float) -> None:
+    def __init__(self, copy: Copy, *, proof_wait_s: float, known: Sequence[bytes] | None = None) -> None:
         self.digest = copy.answer.digest
         self.size = copy.answer.size
         self._copy = copy
         self._proof_wait_s = proof_wait_s
+        self._known = known
 
     def whole_now(self) -> bytes | None:
         if self.size > BLOCK_BYTES:
@@ -128,7 +124,7 @@ class LocalBody:
         digests = await self._block_digests()
         for number, first, end in block_spans(start, stop):
             block = await self._copy.read(number * BLOCK_BYTES, BLOCK_BYTES)
-            if await _hash(block) != digests[number]:
+            if await hashed(block) != digests[number]:
                 raise CopyFailed(self._copy)
             yield block[first:end]
 
@@ -138,7 +134,9 @@ class LocalBody:
         await asyncio.get_running_loop().run_in_executor(_hashing, hasher.update, block)
         return block
 
-    async def _block_digests(self) -> Sequence[Digest]:
+    async def _block_digests(self) -> Sequence[bytes]:
+        if self._known is not None:
+            return self._known
         proof = asyncio.ensure_future(self._copy.block_digests())
         try:
             return await asyncio.wait_for(asyncio.shield(proof), self._proof_wait_s)
@@ -150,116 +148,13 @@ class LocalBody:
             raise CopyFailed(self._copy) from None
 
 
-class RemoteBody:
-    """The content of one version as other servers hold it: from the first of `holders` that delivers.
-
-    A holder that fails on the way is followed by the next at the byte where it stopped: the digest of the whole, which is checked
-    before the last block goes out, makes sure that two versions are never spliced.
-    """
-
-    def __init__(
-        self,
-        peers: Peers,
-        path: FilePath,
-        digest: Digest,
-        size: int,
-        holders: Sequence[ServerName],
-        *,
-        tee: Tee | None = None,
-    ) -> None:
-        self.digest = digest
-        self.size = size
-        self._peers = peers
-        self._path = path
-        self._holders = holders
-        self._tee = tee
-
-    def whole_now(self) -> bytes | None:
-        return None
-
-    async def blocks(self) -> AsyncIterator[bytes]:
-        try:
-            handed_on = 0
-            async for block in self._small() if self.size <= BLOCK_BYTES else self._large():
-                handed_on += len(block)
-                if self._tee is not None:
-                    await self._tee.write(block)
-                    if handed_on == self.size:
-                        self._tee.proven()
-                yield block
-        except BaseException:
-            if self._tee is not None:
-                await self._tee.failed()
-            raise
-
-    async def part(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        if self.size <= BLOCK_BYTES:
-            async for whole in self.blocks():
-                yield whole[start:stop]
-            return
-        failures: list[PeerFailed | IntegrityError | NoSuchVersion] = []
-        for holder in self._holders:
-            try:
-                async for block in self._peers.fetch(holder, self._path, self.digest, start=start, stop=stop):
-                    start += len(block)
-                    yield block
-                if start >= stop:
-                    return
-                failures.append(PeerFailed(f"{holder} did not send all of the range.", path=self._path))
-            except (PeerFailed, IntegrityError, NoSuchVersion) as failure:
-                failures.append(failure)
-        raise self._failure(failures[-1])
-
-    async def _small(self) -> AsyncIterator[bytes]:
-        """Whole from one holder or whole from the next; proven before anything is handed on."""
-        failure: AccordError = IntegrityError("Nobody delivered the content that its digest names.", path=self._path)
-        for holder in self._holders:
-            try:
-                content = bytearray()
-                async for block in self._peers.fetch(holder, self._path, self.digest):
-                    content += block
-                    if len(content) > self.size:
-                        break
-            except (PeerFailed, IntegrityError, NoSuchVersion) as error:
-                failure = error
-                continue
-            if blake3(content).digest() == self.digest:
-                yield bytes(content)
-                return
-            failure = IntegrityError(f"What {holder} sent did not match its digest.", path=self._path)
-        raise self._failure(failure)
-
-    async def _large(self) -> AsyncIterator[bytes]:
-        hasher = blake3()
-        offset = 0
-        withheld = b""
-        loop = asyncio.get_running_loop()
-        failure: AccordError = IntegrityError("The content received did not match its digest.", path=self._path)
-        for holder in self._holders:
-            try:
-                async for block in self._peers.fetch(holder, self._path, self.digest, start=offset):
-                    if offset + len(block) > self.size:
-                        raise IntegrityError(f"{holder} sent more than the version has.", path=self._path)
-                    offset += len(block)
-                    if withheld:
-                        yield withheld
-                    withheld = block
-                    await loop.run_in_executor(_hashing, hasher.update, block)
-            except (PeerFailed, NoSuchVersion, IntegrityError) as error:
-                failure = error
-            if offset >= self.size:
-                break
-        if offset != self.size or hasher.digest() != self.digest:
-            raise self._failure(failure)
-        yield withheld
-
-    def _failure(self, last: AccordError) -> AccordError:
-        """What a reader is told. That the holders no longer have the version says that it changed since they answered, and nothing
-        about whether there is a file: no 404 may come of it."""
-        if isinstance(last, NoSuchVersion):
-            return ChangedWhileReading("The file was changed while it was read.", path=self._path)
-        return last
+async def fed(hasher: blake3, block: bytes | memoryview) -> None:
+    """Hash `block` too; a large one in a thread."""
+    if len(block) < INLINE_BYTES:
+        hasher.update(block)
+    else:
+        await asyncio.get_running_loop().run_in_executor(_hashing, hasher.update, block)
 
 
-async def _hash(block: bytes) -> bytes:
+async def hashed(block: bytes) -> bytes:
     return await asyncio.get_running_loop().run_in_executor(_hashing, lambda: blake3(block).digest())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 
 from accord.model.listing import Walked
@@ -22,7 +22,7 @@ from accord.peers.link import GRACE_S, Link, Pace
 from accord.peers.port import PeerStatus
 from accord.peers.questions import Batch
 from accord.peers.transfers import Transfers
-from accord.peers.wire import MAX_PATHS_PER_FRAME
+from accord.peers.wire import MAX_PATHS_PER_FRAME, Doubt, Suggest
 
 HASH_SHARE = 0.5
 """The part of `peer_timeout` that a peer may spend on hashing a changed file before it answers that it is checking."""
@@ -71,7 +71,6 @@ class PeerLinks:
         )
         self._transfers = {
             link.name: Transfers(
-                link.name,
                 partial(dial, link.address, self._me, link.name, timeout_s=self._pace.peer_timeout_s),
                 link.obstacle,
                 patience_s=self._pace.peer_timeout_s,
@@ -109,7 +108,7 @@ class PeerLinks:
 
     def fetch(
         self, server: ServerName, path: FilePath, digest: Digest, *, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         if start < 0 or (stop is not None and stop < start):
             raise ValueError(f"no range: [{start}, {stop})")
         return self._transfers[server].fetch(path, digest, start, stop)
@@ -118,12 +117,18 @@ class PeerLinks:
         return self._transfers[server].list(prefix, after)
 
     def suggest(self, server: ServerName, path: FilePath) -> None:
-        for link in self._links:
-            if link.name == server:
-                link.suggest(path)
+        self._tell(server, Suggest(str(path)))
+
+    def doubt(self, server: ServerName, path: FilePath) -> None:
+        self._tell(server, Doubt(str(path)))
 
     def statuses(self) -> Sequence[PeerStatus]:
         return [link.status() for link in self._links]
+
+    def _tell(self, server: ServerName, news: Suggest | Doubt) -> None:
+        for link in self._links:
+            if link.name == server:
+                link.tell(news)
 
     def _time_limit_s(self, wait_s: float | None) -> float:
         return self._pace.peer_timeout_s + (wait_s or 0.0)

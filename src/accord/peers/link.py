@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from accord.errors import PeerFailed, PeerRefused, PeerUnreachable
-from accord.model.names import FilePath, ServerName
+from accord.model.names import ServerName
 from accord.model.verdict import Unreachable
 from accord.peers.answers import decode_answer
 from accord.peers.breaker import Backoff, Breaker, Circuit
@@ -27,7 +27,7 @@ from accord.peers.handshake import Identity
 from accord.peers.port import PeerState, PeerStatus
 from accord.peers.questions import Batch, Question
 from accord.peers.stream import Stream
-from accord.peers.wire import Answers, Ping, Pong, Suggest, decode, replies
+from accord.peers.wire import Answers, Doubt, Ping, Pong, Suggest, decode, replies
 
 _log = structlog.get_logger("accord.peers")
 
@@ -112,9 +112,10 @@ class Link:
             else:
                 self._stream.write(frame)
 
-    def suggest(self, path: FilePath) -> None:
+    def tell(self, news: Suggest | Doubt) -> None:
+        """Pass on what wants no answer; nothing happens when the peer is not there."""
         if self._stream is not None and self._breaker.circuit is Circuit.CLOSED:
-            self._stream.send(Suggest(str(path)))
+            self._stream.send(news)
 
     def expire(self, batch: Batch) -> None:
         """The time of this batch is over: what has no answer gets none."""

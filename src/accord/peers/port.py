@@ -7,7 +7,7 @@ Every way of failing is a value or a `PeerFailed`; nothing here retries, but `as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -58,18 +58,21 @@ class Peers(Protocol):
 
     def fetch(
         self, server: ServerName, path: FilePath, digest: Digest, *, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[bytes]:
-        """The bytes [start, stop) of that version from that server, in blocks, in order; `stop` None is the end of the content.
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes [start, stop) of that version from that server, in pieces, in order; `stop` None is the end of the content.
 
-        To the end of the content the bytes are raw (the caller proves them against the digest); a range that ends before is
-        proven by the sender, block by block. Raises `PeerUnreachable` (also when no byte came for `peer_timeout`),
-        `NoSuchVersion` when it no longer holds that, `IntegrityError` when it found its copy damaged on the way. Reading stops
-        the sender's reading (flow control); leaving the iterator early closes the connection it used.
+        The bytes are raw: the caller proves them. A sender that sends the whole hashes it too, and knows by the end whether its copy
+        is damaged. Raises `PeerUnreachable` (also when no byte came for `peer_timeout`), `NoSuchVersion` when it no longer holds
+        that, `IntegrityError` when it found its copy damaged, perhaps after the last byte. Reading stops the sender's reading (flow
+        control); leaving the iterator early closes the connection it used.
+
+        As everywhere in this port, the details of errors are reasons: they read well after the server's name ("cannot be connected
+        to", "its copy is damaged"), have no name in front and no full stop behind.
         """
         ...
 
     def list(self, server: ServerName, prefix: Prefix, after: FilePath | None) -> AsyncIterator[Sequence[Walked]]:
-        """The peer's `Store.walk`, page by page, flow-controlled. Raises `PeerUnreachable`."""
+        """The peer's `Store.walk`, page by page, flow-controlled. Raises `PeerUnreachable`. Listings take no turn from fetches."""
         ...
 
     def suggest(self, server: ServerName, path: FilePath) -> None:
@@ -77,6 +80,10 @@ class Peers(Protocol):
 
         Never waits, never fails, promises nothing: a server that is not connected now is not told.
         """
+        ...
+
+    def doubt(self, server: ServerName, path: FilePath) -> None:
+        """Let a server know that what it sent of this file was wrong, so that it reads its copy anew. As `suggest`."""
         ...
 
     def statuses(self) -> Sequence[PeerStatus]: ...

@@ -12,17 +12,19 @@ from contextlib import aclosing, asynccontextmanager
 
 from accord.errors import AccordError, IntegrityError, InvalidPath, NoSuchVersion, PeerFailed, PeerUnreachable
 from accord.model.listing import Walked
-from accord.model.names import Digest, FilePath, Prefix, ServerName
+from accord.model.names import Digest, FilePath, Prefix
 from accord.model.verdict import Answer, Unreachable
 from accord.peers.answers import MAX_REASON_CHARS, decode_answer
 from accord.peers.inbox import Inbox
 from accord.peers.stream import Stream
 from accord.peers.wire import End, Failed, Failure, Fetch, List, Page, Working, decode, replies
 
-MAX_CONNECTIONS = 16
+MAX_FETCHES = 16
+MAX_LISTINGS = 16
+"""Counted apart, as whoever reads a listing may be slow, and files are not to wait for that."""
 MAX_WAITING_TRANSFERS = 256
 MAX_WAIT_S = 10.0
-"""So long a transfer waits for one of the connections."""
+"""So long a transfer waits for its turn."""
 IDLE_LIMIT_S = 15.0
 
 
@@ -38,23 +40,47 @@ class _Resting:
         """Its next user finds the stream closed."""
 
 
+class _Turns:
+    """At most `limit` transfers at once; the others wait, some of them, and not for ever."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = asyncio.Semaphore(limit)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Raises `PeerUnreachable`."""
+        if self._waiting >= MAX_WAITING_TRANSFERS:
+            raise PeerUnreachable("too many transfers are waiting for it")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(MAX_WAIT_S):
+                await self._free.acquire()
+        except TimeoutError:
+            raise PeerUnreachable("all connections to it are in use") from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
 class Transfers:
     """The transfers from one peer. `dial` brings a new authenticated stream; `obstacle` says why that would be of no use now."""
 
     def __init__(
         self,
-        name: ServerName,
         dial: Callable[[], Awaitable[Stream]],
         obstacle: Callable[[], str | None],
         *,
         patience_s: float,
     ) -> None:
-        self._name = name
         self._dial = dial
         self._obstacle = obstacle
         self._patience_s = patience_s
-        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._waiting = 0
+        self._fetches = _Turns(MAX_FETCHES)
+        self._listings = _Turns(MAX_LISTINGS)
         self._streams: set[Stream] = set()
         self._idle: list[tuple[Stream, asyncio.TimerHandle]] = []
 
@@ -74,7 +100,7 @@ class Transfers:
         async with aclosing(self._transfer(request, path)) as items:
             async for piece in items:
                 if isinstance(piece, Page) or (left is not None and len(piece) > left):
-                    raise self._unreachable("sent something that was not asked for", path)
+                    raise PeerUnreachable("sent something that was not asked for", path=path)
                 if left is not None:
                     left -= len(piece)
                 yield piece
@@ -86,11 +112,11 @@ class Transfers:
         async with aclosing(self._transfer(request, None)) as items:
             async for page in items:
                 if not isinstance(page, Page) or len(page.paths) != len(page.answers):
-                    raise self._unreachable("sent something that was not asked for")
+                    raise PeerUnreachable("sent something that was not asked for")
                 walked = [self._walked(path, raw) for path, raw in zip(page.paths, page.answers, strict=True)]
                 for path, _ in walked:
                     if not (path > last and path.startswith(prefix)):
-                        raise self._unreachable(f"listed '{path}' where it does not belong")
+                        raise PeerUnreachable(f"listed '{path}' where it does not belong")
                     last = path
                 yield walked
 
@@ -102,15 +128,18 @@ class Transfers:
         try:
             return Walked(FilePath(path), _answer(raw))
         except InvalidPath as error:
-            raise self._unreachable(f"listed something that is no path ({error.detail})") from error
+            raise PeerUnreachable(f"listed something that is no path ({error.detail})") from error
 
     async def _transfer(self, request: Fetch | List, path: FilePath | None) -> AsyncGenerator[bytes | Page, None]:
         """Pieces of data and pages, until the peer says that it is the end."""
-        async with self._turn():
+        obstacle = self._obstacle()
+        if obstacle is not None:
+            raise PeerUnreachable(obstacle, path=path)
+        async with self._fetches.one() if isinstance(request, Fetch) else self._listings.one():
             try:
                 stream, inbox, (is_data, payload) = await self._begun(request)
             except PeerFailed as error:
-                raise self._unreachable(error.detail, path) from error
+                raise PeerUnreachable(error.detail, path=path) from error
             ended = False
             try:
                 while True:
@@ -127,7 +156,7 @@ class Transfers:
                             raise PeerUnreachable("sent something that was not asked for")
                     is_data, payload = await inbox.next(self._patience_s)
             except PeerFailed as error:
-                raise self._unreachable(error.detail, path) from error
+                raise PeerUnreachable(error.detail, path=path) from error
             finally:
                 self._rest(stream, ended)
             if isinstance(reply, Failed):
@@ -173,31 +202,8 @@ class Transfers:
             stream.end(PeerUnreachable("the transfer was left"))
             self._streams.discard(stream)
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        obstacle = self._obstacle()
-        if obstacle is not None:
-            raise self._unreachable(obstacle)
-        if self._waiting >= MAX_WAITING_TRANSFERS:
-            raise self._unreachable("too many transfers are waiting for it")
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(MAX_WAIT_S):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise self._unreachable("all connections to it are in use") from None
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._turns.release()
-
-    def _unreachable(self, reason: str, path: FilePath | None = None) -> PeerUnreachable:
-        return PeerUnreachable(f"{self._name}: {reason}.", path=path)
-
     def _failure(self, failed: Failed, path: FilePath | None) -> AccordError:
-        detail = f"{self._name}: {failed.detail[:MAX_REASON_CHARS]}"
+        detail = failed.detail[:MAX_REASON_CHARS]
         match failed.failure:
             case Failure.GONE.value | Failure.CHANGED.value:
                 return NoSuchVersion(detail, path=path)

@@ -100,8 +100,15 @@ class Suggest(Message, tag="suggest"):
     path: str
 
 
+class Doubt(Message, tag="doubt"):
+    """What you sent of this file was wrong. Nothing is answered; the copy is read anew."""
+
+    path: str
+
+
 class Fetch(Message, tag="fetch"):
-    """Send the bytes [start, stop) of that version: data frames, then `End` or `Failed`. `Working` more often than `patience_ms`."""
+    """Send the bytes [start, stop) of that version as they are: data frames, then `End` or `Failed`. `Working` more often than
+    `patience_ms`."""
 
     path: str
     digest: DigestBytes
@@ -144,6 +151,8 @@ class Failure(Enum):
     """The copy changed and is still being hashed."""
     STORE = "store"
     """The disk failed; the detail says how."""
+    STOPPING = "stopping"
+    """The sender is about to end, and begins nothing."""
 
 
 class Failed(Message, tag="failed"):
@@ -154,7 +163,7 @@ class Failed(Message, tag="failed"):
 
 
 Greeting = Hello | Challenge | Proof | Welcome | Refused
-Request = Check | Ping | Suggest | Fetch | List
+Request = Check | Ping | Suggest | Doubt | Fetch | List
 Reply = Answers | Pong | Page | Working | End | Failed
 
 greetings: msgspec.msgpack.Decoder[Greeting] = msgspec.msgpack.Decoder(Greeting)

@@ -105,7 +105,7 @@ class Checks:
         except TimeoutError:
             return Checking() if slow.reread else Unreachable("its disk does not answer")
         except AccordError as error:
-            return Unreachable(error.detail)
+            return Unreachable(error.detail.removesuffix("."))
 
     def _tell(self, id: int, answer: Answer) -> None:
         """What becomes known in one turn of the event loop goes out in one frame."""

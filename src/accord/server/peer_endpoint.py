@@ -1,30 +1,31 @@
-"""Where other servers are answered: the callee's side of the handshake, and then whatever they ask.
+"""One connection of another server: the callee's side of the handshake, and then whatever is asked on it.
 
 `server.protocol` hands a connection over once its HTTP header asked for the upgrade. Until the caller has proven to know the cluster
-key it may send a few small frames within `GREETING_LIMIT_S`, and learns nothing but a class of reason. What is answered is left to
-`peer_checks` and `peer_transfers`.
+key it may send a few small frames within a time limit, and learns nothing but a class of reason. What is answered is left to
+`peer_checks` and `peer_transfers`; what all connections share, to `peer_service`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Coroutine
 from enum import Enum
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from accord.errors import PeerFailed, PeerUnreachable
-from accord.model.names import FilePath, ServerName
 from accord.peers import handshake
 from accord.peers.framing import MAX_FRAME_BYTES, MAX_GREETING_BYTES, Deframer, framed
-from accord.peers.handshake import Identity, Reason, Role
+from accord.peers.handshake import Reason, Role
 from accord.peers.wire import (
     NONCE_BYTES,
     UPGRADE_TOKEN,
     Challenge,
     Check,
+    Doubt,
+    Failed,
+    Failure,
     Fetch,
     Hello,
     List,
@@ -41,12 +42,10 @@ from accord.peers.wire import (
 )
 from accord.server.peer_checks import Checks, path_of
 from accord.server.peer_transfers import send_transfer
-from accord.store.port import Store
 
-MAX_CONNECTIONS = 256
-MAX_UNPROVEN = 64
-"""So many connections may be in the middle of the handshake."""
-GREETING_LIMIT_S = 5.0
+if TYPE_CHECKING:
+    from accord.server.peer_service import PeerService
+
 IDLE_LIMIT_S = 60.0
 STALL_LIMIT_S = 600.0
 """So long an asker may take nothing of a transfer: its own client may be slow."""
@@ -55,49 +54,6 @@ WRITE_BUFFER_BYTES = 2 * 1024 * 1024
 _SWITCH = f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {UPGRADE_TOKEN}\r\n\r\n".encode()
 
 _log = structlog.get_logger("accord.peers")
-
-
-class PeerService:
-    """The answering side of one server. `known` are the other servers' names. `accept` makes the protocol for one connection;
-    `close` ends all of them. `suggested` is told of paths that others have and this server may lack;
-    `hash_wait_s` is the longest that anybody may make it wait for a digest."""
-
-    def __init__(
-        self,
-        me: ServerName,
-        cluster: str,
-        key: bytes,
-        known: Collection[ServerName],
-        store: Store,
-        *,
-        suggested: Callable[[FilePath], None] = lambda path: None,
-        hash_wait_s: float = 10.0,
-        greeting_limit_s: float = GREETING_LIMIT_S,
-        random_bytes: Callable[[int], bytes] = os.urandom,
-    ) -> None:
-        self.me = Identity(cluster, me, key)
-        self.known = frozenset(known)
-        self.store = store
-        self.suggested = suggested
-        self.hash_wait_s = hash_wait_s
-        self.greeting_limit_s = greeting_limit_s
-        self.random_bytes = random_bytes
-        self.unproven: set[PeerEndpoint] = set()
-        self.proven: set[PeerEndpoint] = set()
-
-    def accept(self) -> PeerEndpoint:
-        return PeerEndpoint(self)
-
-    @property
-    def is_busy(self) -> bool:
-        return len(self.unproven) > MAX_UNPROVEN or len(self.unproven) + len(self.proven) > MAX_CONNECTIONS
-
-    async def close(self) -> None:
-        endpoints = [*self.unproven, *self.proven]
-        for endpoint in endpoints:
-            endpoint.abort()
-        for endpoint in endpoints:
-            await endpoint.ended.wait()
 
 
 class _Phase(Enum):
@@ -256,15 +212,21 @@ class PeerEndpoint(asyncio.Protocol):
                 self.send(Pong(id))
             case Suggest(path):
                 self._service.suggested(path_of(path))
+            case Doubt(path):
+                self._service.doubts.take(path_of(path))
             case (Fetch() | List()) as request:
                 if self._transferring:
                     raise PeerUnreachable("asked for a second transfer during the first")
+                if self._service.is_finishing:
+                    self.send(Failed(Failure.STOPPING.value, "is stopping"))
+                    return
                 self._transferring = True
                 self._spawn(self._transfer(request))
 
     async def _transfer(self, request: Fetch | List) -> None:
         try:
-            await send_transfer(self, self._service.store, request, hash_wait_s=self._service.hash_wait_s)
+            with self._service.transferring():
+                await send_transfer(self, self._service.store, request, hash_wait_s=self._service.hash_wait_s)
         except PeerFailed as error:
             self._broken(error)
         except ConnectionResetError:

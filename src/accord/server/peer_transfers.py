@@ -1,17 +1,18 @@
 """Sending content and listings to another server, on a connection that does nothing else meanwhile.
 
-Content to its end goes out as it is read: the asker proves the whole. A range that ends before is proven here, block by block, before
-it is sent. A file that was rewritten meanwhile ends in `Failed`, never in `End`.
+Content goes out as it is read: the asker proves it. A whole is hashed on its way all the same, so that rot is found by whoever has it;
+that, and a file that was rewritten meanwhile, ends in `Failed`, never in `End`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from accord.engine.transfer import CopyFailed, LocalBody
+from blake3 import blake3
+
+from accord.engine.transfer import fed
 from accord.errors import AccordError, ChangedWhileReading, IntegrityError, InvalidPath, PeerUnreachable, StillChecking
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix
@@ -53,15 +54,20 @@ async def send_transfer(outlet: Outlet, store: Store, request: Fetch | List, *, 
     except _Ended as ended:
         outlet.send(Failed(ended.failure.value, ended.detail))
     except InvalidPath as error:
-        raise PeerUnreachable(f"sent something that is no path ({error.detail})") from error
+        raise PeerUnreachable(f"sent something that is no path ({_reason(error)})") from error
     except StillChecking as error:
-        outlet.send(Failed(Failure.CHECKING.value, error.detail))
+        outlet.send(Failed(Failure.CHECKING.value, _reason(error)))
     except ChangedWhileReading as error:
-        outlet.send(Failed(Failure.CHANGED.value, error.detail))
+        outlet.send(Failed(Failure.CHANGED.value, _reason(error)))
     except IntegrityError as error:
-        outlet.send(Failed(Failure.DAMAGED.value, error.detail))
+        outlet.send(Failed(Failure.DAMAGED.value, _reason(error)))
     except AccordError as error:
-        outlet.send(Failed(Failure.STORE.value, error.detail))
+        outlet.send(Failed(Failure.STORE.value, _reason(error)))
+
+
+def _reason(error: AccordError) -> str:
+    """As it reads after a server's name."""
+    return error.detail.removesuffix(".")
 
 
 class _Ended(Exception):
@@ -73,7 +79,7 @@ class _Ended(Exception):
         self.detail = detail
 
 
-_CHANGED = "the file was changed while it was read."
+_CHANGED = "its copy was changed while it was read"
 
 
 class _Transfer:
@@ -88,13 +94,11 @@ class _Transfer:
         copy = await self._opened(path)
         try:
             if copy.answer.digest != Digest(request.digest):
-                raise _Ended(Failure.GONE, "it no longer holds that version.")
+                raise _Ended(Failure.GONE, "no longer holds that version")
             await self._alive(self._store.share(copy))
             start = min(request.start, copy.answer.size)
-            if request.stop is None:
-                await self._raw(copy, start)
-            else:
-                await self._proven(copy, start, min(request.stop, copy.answer.size))
+            stop = copy.answer.size if request.stop is None else min(request.stop, copy.answer.size)
+            await self._raw(copy, start, stop)
         finally:
             copy.close()
 
@@ -126,40 +130,37 @@ class _Transfer:
             return held
         match held:
             case Checking(done, total):
-                raise _Ended(Failure.CHECKING, f"its copy is being hashed ({done} of {total} bytes).")
+                raise _Ended(Failure.CHECKING, f"its copy is being hashed ({done} of {total} bytes)")
             case Damaged(reason):
-                raise _Ended(Failure.DAMAGED, f"its copy is damaged ({reason}).")
+                raise _Ended(Failure.DAMAGED, f"its copy is damaged ({reason})")
             case _:
-                raise _Ended(Failure.GONE, "it no longer holds that version.")
+                raise _Ended(Failure.GONE, "no longer holds that version")
 
-    async def _raw(self, copy: Copy, offset: int) -> None:
-        size = copy.answer.size
-        while offset < size:
-            wanted = min(BLOCK_BYTES, size - offset)
+    async def _raw(self, copy: Copy, offset: int, stop: int) -> None:
+        hasher = blake3() if offset == 0 and stop == copy.answer.size else None
+        while offset < stop:
+            wanted = min(BLOCK_BYTES, stop - offset)
             block = copy.read_now(offset, wanted)
             if block is None:
                 block = await copy.read(offset, wanted)
             if len(block) != wanted:
                 raise _Ended(Failure.CHANGED, _CHANGED)
             self._outlet.write(data_header(wanted), block)
+            if hasher is not None:
+                await fed(hasher, block)
             await self._outlet.drain()
             offset += wanted
         if not copy.unchanged():
             raise _Ended(Failure.CHANGED, _CHANGED)
+        if hasher is not None and hasher.digest() != copy.answer.digest:
+            raise await self._found_out(copy)
 
-    async def _proven(self, copy: Copy, start: int, stop: int) -> None:
-        if stop <= start:
-            return
-        try:
-            async with aclosing(LocalBody(copy, proof_wait_s=self._hash_wait_s).part(start, stop)) as blocks:  # type: ignore[type-var]
-                while (block := await self._alive(anext(blocks, None))) is not None:
-                    self._outlet.write(data_header(len(block)), block)
-                    await self._outlet.drain()
-        except CopyFailed:
-            found = await self._store.find_damage(copy)
-            if isinstance(found, Damaged):
-                raise _Ended(Failure.DAMAGED, f"its copy is damaged ({found.reason}).") from None
-            raise _Ended(Failure.CHANGED, _CHANGED) from None
+    async def _found_out(self, copy: Copy) -> _Ended:
+        """What it means that the bytes of `copy` did not match; the store remembers it, so that the next question is answered right."""
+        found = await self._alive(self._store.find_damage(copy))
+        if isinstance(found, Damaged):
+            return _Ended(Failure.DAMAGED, f"its copy is damaged ({found.reason})")
+        return _Ended(Failure.CHANGED, _CHANGED)
 
     async def _alive(self, waiting: Awaitable[_T]) -> _T:
         """Await it, telling the asker meanwhile that the work goes on."""

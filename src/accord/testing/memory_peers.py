@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from accord.engine.transfer import CopyFailed, LocalBody
 from accord.errors import AccordError, IntegrityError, NoSuchVersion, PeerUnreachable
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
@@ -45,6 +44,7 @@ class MemoryPeers:
         self.faults = {name: Faults() for name in stores}
         self.fetched: list[tuple[ServerName, FilePath, int, int | None]] = []
         self.suggested: list[tuple[ServerName, FilePath]] = []
+        self.doubted: list[tuple[ServerName, FilePath]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -66,6 +66,13 @@ class MemoryPeers:
     def suggest(self, server: ServerName, path: FilePath) -> None:
         self.suggested.append((server, path))
 
+    def doubt(self, server: ServerName, path: FilePath) -> None:
+        """The server reads its copy anew, in a task of its own."""
+        self.doubted.append((server, path))
+        task = asyncio.create_task(self._examine_anew(server, path))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def fetch(
         self, server: ServerName, path: FilePath, digest: Digest, *, start: int = 0, stop: int | None = None
     ) -> AsyncGenerator[bytes, None]:
@@ -74,23 +81,23 @@ class MemoryPeers:
         held = await self._stores[server].open(path, wait_s=DEFAULT_WAIT_S)
         if is_answer(held):
             if isinstance(held, Damaged):
-                raise IntegrityError(f"{server}: its copy is damaged.", path=path)
-            raise NoSuchVersion(f"{server}: it no longer holds that version.", path=path)
+                raise IntegrityError("its copy is damaged", path=path)
+            raise NoSuchVersion("no longer holds that version", path=path)
         try:
             if held.answer.digest != digest:
-                raise NoSuchVersion(f"{server}: it no longer holds that version.", path=path)
+                raise NoSuchVersion("no longer holds that version", path=path)
             await self._stores[server].share(held)
-            async with aclosing(_content(held, start, stop)) as blocks:
+            async with aclosing(_content(held, start, held.answer.size if stop is None else stop)) as blocks:
                 offset = start
                 async for block in blocks:
                     self._reach(server)
                     left = self._left(server, offset - start)
                     yield self._spoilt(server, block, offset)[:left]
                     if left is not None and left < len(block):
-                        raise PeerUnreachable(f"{server}: connection lost.", path=path)
+                        raise PeerUnreachable("connection lost", path=path)
                     offset += len(block)
-        except CopyFailed as error:
-            raise IntegrityError(f"{server}: its copy is damaged.", path=path) from error
+            if start == 0 and offset == held.answer.size:
+                await self._prove_sent(server, held)
         finally:
             held.close()
 
@@ -113,6 +120,9 @@ class MemoryPeers:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _examine_anew(self, server: ServerName, path: FilePath) -> None:
+        await self._stores[server].examine(path, wait_s=DEFAULT_WAIT_S, reread=True)
+
     async def _ask(
         self, answered: asyncio.Future[Mapping[ServerName, Answer]], path: FilePath, reread: bool, wait_s: float
     ) -> None:
@@ -133,10 +143,18 @@ class MemoryPeers:
         except AccordError as error:
             return Unreachable(error.detail)
 
+    async def _prove_sent(self, server: ServerName, copy: Copy) -> None:
+        """As a sender does that hashed the whole on its way (what `flip_at` does happens later, and it knows nothing of it)."""
+        try:
+            await copy.block_digests()
+        except IntegrityError:
+            await self._stores[server].find_damage(copy)
+            raise IntegrityError("its copy is damaged", path=copy.path) from None
+
     def _reach(self, server: ServerName) -> None:
         down = self.faults[server].down
         if down is not None:
-            raise PeerUnreachable(f"{server}: {down}.")
+            raise PeerUnreachable(down)
 
     def _left(self, server: ServerName, sent_bytes: int) -> int | None:
         limit = self.faults[server].break_after_bytes
@@ -150,16 +168,11 @@ class MemoryPeers:
         return block[:at] + bytes([block[at] ^ 1]) + block[at + 1 :]
 
 
-async def _content(copy: Copy, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
-    """To the end raw, a range that ends before proven, as the port has it."""
-    size = copy.answer.size
-    if stop is not None:
-        async for block in LocalBody(copy, proof_wait_s=DEFAULT_WAIT_S).part(start, min(stop, size)):
-            yield block
-        return
-    while start < size:
-        block = await copy.read(start, min(BLOCK_BYTES, size - start))
+async def _content(copy: Copy, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+    stop = min(stop, copy.answer.size)
+    while start < stop:
+        block = await copy.read(start, min(BLOCK_BYTES, stop - start))
         if not block:
-            raise NoSuchVersion("The file was changed while it was read.", path=copy.path)
+            raise NoSuchVersion("its copy was changed while it was read", path=copy.path)
         yield block
         start += len(block)
