@@ -10,7 +10,7 @@ import pytest
 
 from accord.engine import heal
 from accord.engine.heal import MAX_HEALS_AT_ONCE, STALLED_S, Healer, HealingTee, lacks
-from accord.errors import StoreFailed, Unavailable
+from accord.errors import StoreFailed
 from accord.model.names import FilePath
 from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Kind, Unreachable, Verdict, compare
 from accord.model.versions import EMPTY_CLOCK
@@ -318,7 +318,7 @@ async def test_heal_takes_in_what_lacks_and_nothing_else() -> None:
         servers.second.put_outside("same.txt", SMALL)
         servers.mine.put_outside("same.txt", SMALL)
         for path in (PATH, FilePath("same.txt"), FilePath("nowhere")):
-            await servers.reader.heal(path)
+            assert await servers.reader.heal(path)
         await servers.healer.settle()
         assert servers.healed() == LARGE
         assert [path for _, path, *_ in servers.peers.fetched] == [PATH]
@@ -328,9 +328,16 @@ async def test_heal_fetches_nothing_where_there_is_no_room(monkeypatch: pytest.M
     monkeypatch.setattr(heal, "MAX_HEALS_AT_ONCE", 0)
     async with trio() as servers:
         servers.second.put_outside(PATH, LARGE)
-        with pytest.raises(Unavailable):
-            await servers.reader.heal(PATH)
+        assert not await servers.reader.heal(PATH)
         assert servers.peers.fetched == []
+
+
+async def test_heal_stops_fetching_once_it_is_in_vain() -> None:
+    async with trio() as servers:
+        servers.second.put_outside(PATH, LARGE)
+        servers.mine.capacity_bytes = 10
+        servers.peers.faults[SECOND].break_after_bytes = 2 * BLOCK_BYTES  # whoever goes on to there fails otherwise
+        assert not await servers.reader.heal(PATH)
 
 
 async def test_blocks_reach_the_reader_whatever_the_store_says() -> None:

@@ -59,6 +59,16 @@ async def test_what_failed_is_left_alone_for_a_while() -> None:
         assert servers.healed() == LARGE
 
 
+async def test_what_does_not_fit_is_not_fetched_again_and_again() -> None:
+    async with trio() as servers:
+        servers.second.put_outside(PATH, LARGE)
+        servers.mine.capacity_bytes = 10
+        for _ in range(3):
+            servers.queue.suggest(PATH)
+            await drained(servers)
+        assert len(servers.peers.fetched) == 1
+
+
 async def test_the_queue_and_its_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heal_queue, "MAX_QUEUED_PATHS", 5)
     monkeypatch.setattr(heal_queue, "MAX_REMEMBERED_FAILURES", 3)

@@ -60,7 +60,8 @@ class HealQueue:
             path = next(iter(self._queued))
             del self._queued[path]
             try:
-                await self._reader.heal(path)
+                if not await self._reader.heal(path):
+                    self._remember_failure(path)
             except CopyFailed as failure:
                 await self._reader.copy_failed(failure)
             except AccordError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,8 +17,8 @@ from accord.engine.heal import Healer, lacks
 from accord.engine.holders import Holders
 from accord.engine.proofs import Proofs
 from accord.engine.remote import RemoteBody
-from accord.engine.transfer import Body, CopyFailed, LocalBody
-from accord.errors import DamagedEverywhere, InvalidQuery, NoSuchVersion, Unavailable, UnknownState
+from accord.engine.transfer import Body, CopyFailed, LocalBody, Tee
+from accord.errors import DamagedEverywhere, InvalidQuery, NoSuchVersion, UnknownState
 from accord.model.names import Digest, DigestPrefix, FilePath, ServerName
 from accord.model.verdict import Answer, HeldVersion, Kind, Present, Unreachable, Verdict, compare
 from accord.model.versions import Version
@@ -130,6 +131,11 @@ class Reader:
                 "No server that answered has a good copy of this version.", path=reading.verdict.path
             )
         tee = self._healer.tee(reading.verdict, reading.local) if version in reading.verdict.versions else None
+        return self._remote(reading, version, tee)
+
+    def _remote(self, reading: Reading, version: HeldVersion, tee: Tee | None) -> RemoteBody:
+        digest = version.version.digest
+        assert digest is not None, "a tombstone has no bytes"
         return RemoteBody(
             self._peers,
             reading.verdict.path,
@@ -141,17 +147,21 @@ class Reader:
             tee=tee,
         )
 
-    async def heal(self, path: FilePath) -> None:
-        """Take in what this server lacks at `path`, if it lacks anything. Raises `Unavailable` when there is no room for it now, and
-        as `Body.blocks`."""
+    async def heal(self, path: FilePath) -> bool:
+        """Take in what this server lacks at `path`. False if it lacks something that could not be taken in now: no more is fetched
+        then than it took to find out. Raises as `Body.blocks`; the commit is the healer's, and not waited for."""
         reading = await self.read(path)
         try:
             if not lacks(reading.verdict, reading.local):
-                return
-            if not self._healer.makes_room(path):
-                raise Unavailable("As many copies as may be at once are being taken in.", path=path)
-            async for _ in self.body(reading, reading.verdict.version).blocks():
-                pass
+                return True
+            tee = self._healer.tee(reading.verdict, reading.local)
+            if tee is None or not self._healer.makes_room(path):
+                return False
+            async with aclosing(self._remote(reading, reading.verdict.version, tee).blocks()) as blocks:
+                async for _ in blocks:
+                    if tee.is_in_vain:
+                        return False
+            return True
         finally:
             reading.close()
 
