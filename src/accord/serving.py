@@ -226,19 +226,21 @@ async def _stopped(http: _HttpServer, answering: PeerService, running: asyncio.T
     if not running.done():
         http.should_exit = True
         waited = asyncio.create_task(_all_finished(http, answering))
-        await asyncio.wait([waited, running], return_when=asyncio.FIRST_COMPLETED, timeout=STOP_PATIENCE_S)
+        await asyncio.wait([waited], timeout=STOP_PATIENCE_S)
         waited.cancel()
     await answering.close()
     await asyncio.wait([running])
 
 
 async def _all_finished(http: _HttpServer, answering: PeerService) -> None:
-    await asyncio.gather(_clients_gone(http), answering.finish())
-
-
-async def _clients_gone(http: _HttpServer) -> None:
-    while http.server_state.connections:  # noqa: ASYNC110 - uvicorn keeps a plain set, and tells nobody
-        await asyncio.sleep(STOP_POLL_S)
+    """Until neither clients nor other servers have anything under way, or nobody is to be waited for any more."""
+    finishing = asyncio.create_task(answering.finish())
+    try:
+        # uvicorn keeps a plain set, and tells nobody.
+        while (http.server_state.connections or not finishing.done()) and not http.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(STOP_POLL_S)
+    finally:
+        finishing.cancel()
 
 
 def _existing_root(spec: ServerSpec) -> Path:
