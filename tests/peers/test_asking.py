@@ -233,7 +233,7 @@ async def test_nobody_listening_is_said_at_once() -> None:
         pass
     async with linked(port) as peers:
         (answer,) = (await peers.ask(HELLO)).values()
-    assert answer == Unreachable("cannot be connected to (Connection refused)")
+    assert answer == Unreachable("refused the connection")
 
 
 async def test_an_answer_that_is_none_spoils_only_its_own_question(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,9 +132,11 @@ async def _connect(address: Address, stream: Stream) -> None:
         await asyncio.get_running_loop().create_connection(lambda: stream, address.host, address.port, ssl=address.tls)
     except ssl.SSLCertVerificationError as error:
         raise PeerRefused(f"has a certificate that is not trusted ({error.verify_message})") from error
+    except ConnectionRefusedError as error:
+        raise PeerUnreachable("refused the connection") from error
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        raise PeerUnreachable(f"cannot be connected to ({reason})") from error
+        raise PeerUnreachable(f"cannot be connected to: {reason[:1].lower()}{reason[1:]}") from error
 
 
 async def _greet(stream: Stream, greeter: _Greeter, me: Identity, expected: ServerName, hello: bytes) -> None:
