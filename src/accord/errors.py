@@ -83,6 +83,12 @@ class NotFound(AccordError):
     type, title, status, exit_code = "not-found", "File Not Found", 404, 5
 
 
+class NoSuchPage(NotFound):
+    """The address names neither a file nor anything else this server has: nobody was asked."""
+
+    type, title = "no-such-page", "No Such Page"
+
+
 class NoSuchVersion(AccordError):
     type, title, status, exit_code = "no-such-version", "No Such Version", 404, 5
 
@@ -166,6 +172,12 @@ class StoreFailed(AccordError):
 
 class DiskFull(StoreFailed):
     type, title, status = "disk-full", "No Space Left", 507
+
+
+class NotSaved(StoreFailed):
+    """It is the client's own disk that refused, not a server's."""
+
+    type, title = "not-saved", "Could Not Be Saved"
 
 
 class PeerFailed(AccordError):

@@ -43,6 +43,13 @@ def test_every_command_is_documented_and_the_other_way_round(app: App) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_no_default_that_says_nothing(app: App, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    app([command, "--help"], exit_on_error=False)
+    shown = capsys.readouterr().out
+    assert not [noise for noise in ("default: ()", 'default: ""', "default: False", "default: None") if noise in shown]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_documented_and_the_other_way_round(app: App, command: str) -> None:
     written = set(_OPTION.findall(sections()[command]))
     real = set(options(app[command]))

@@ -62,7 +62,44 @@ def test_a_silent_server_is_a_note_and_with_strict_exit_3(accord: Run, serve: Se
     done = accord("get", "hello.txt", url=url)
     assert done.returncode == 0
     assert "could not ask server2" in done.stderr
+    assert "could not ask" not in done.stdout
     assert accord("get", "hello.txt", "--strict", url=url).returncode == 3
+
+
+def test_a_server_that_breaks_off_is_told_and_the_last_answer_counts(accord: Run, serve: Serve) -> None:
+    first, url1 = serve()
+    second, url2 = serve()
+    first.put("long.bin", server1=LONG, server2=LONG)
+    second.put("long.bin", server1=SILENT, server2=LONG)
+    first.faults = [Fault(cut_after=6_000_000)]
+    words = ("get", "long.bin", "--strict", "--server", url1, "--server", url2)
+    done = accord(*words)
+    assert done.returncode == 3
+    assert f"long.bin: {url1} broke off at 6000000 bytes; continued from {url2}" in done.stderr
+    assert "could not ask server1" in done.stderr
+
+
+def test_the_whole_modified_time_is_kept(accord: Run, serve: Serve, tmp_path: Path) -> None:
+    script, url = serve()
+    script.put("hello.txt", server1=TEXT, server2=TEXT)
+    assert accord("get", "hello.txt", url=url).returncode == 0
+    assert (tmp_path / "hello.txt").stat().st_mtime_ns == 1_700_000_000_123_456_000
+
+
+def test_a_full_disk_names_the_part_and_the_next_continues_it(serve: Serve, tmp_path: Path) -> None:
+    script, url = serve()
+    script.put("long.bin", server1=LONG, server2=LONG)
+    half = f"ulimit -f 5000; trap '' XFSZ; exec '{ACCORD}' get long.bin"
+    done = subprocess.run(
+        ["bash", "-c", half], cwd=tmp_path, env=environment(url), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    (part,) = tmp_path.glob(".*.accord-part")
+    assert part.name in done.stderr
+    assert (
+        f"The {part.stat().st_size} bytes that arrived are kept in that file; the next download continues them."
+        in done.stderr
+    )
 
 
 def test_several_paths_need_a_folder_and_all_are_tried(accord: Run, serve: Serve, tmp_path: Path) -> None:

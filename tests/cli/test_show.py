@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from accord.model.verdict import Checking
 from tests.cli.conftest import ACCORD, Run, environment
 from tests.client.scripted import DELETED, ROTTEN, SILENT, Fault, Script, Serve, digest_of
 
@@ -103,14 +104,17 @@ def test_ls_folds_folders_unless_told_to_look_into_them(accord: Run, serve: Serv
     script.put("docs/a.txt", server1=TEXT, server2=TEXT)
     script.put("docs/b.txt", server1=TEXT)
     script.put("hello.txt", server1=b"1", server2=b"2")
-    names = [line.split()[-1] for line in accord("ls", url=url).stdout.splitlines()]
+    names = [line.split()[3] for line in accord("ls", url=url).stdout.splitlines()]
     assert names == ["docs/", "hello.txt"]
     names = [line.split()[-1] for line in accord("ls", "-r", url=url).stdout.splitlines()]
     assert names == ["docs/a.txt", "docs/b.txt", "hello.txt"]
     names = [line.split()[-1] for line in accord("ls", "docs/", "--only", "partial", url=url).stdout.splitlines()]
     assert names == ["docs/b.txt"]
     lines = [json.loads(line) for line in accord("ls", "--json", url=url).stdout.splitlines()]
-    assert lines[0] == {"folder": "docs/"}
+    assert lines[0] == {"folder": "docs/", "files": 2, "verdicts": {"identical": 1, "partial": 1}}
+    names = [line.split()[3] for line in accord("ls", "--only", "partial", url=url).stdout.splitlines()]
+    assert names == ["docs/"]
+    assert "mixed       docs/  [1 identical, 1 partial]" in accord("ls", url=url).stdout
     assert lines[1]["verdict"] == "diverged"
 
 
@@ -132,6 +136,51 @@ def test_ls_says_when_it_is_not_all(accord: Run, serve: Serve) -> None:
     done = accord("ls", url=url)
     assert done.returncode == 3
     assert "cut off" in done.stderr
+
+
+def test_ls_names_each_silence_once(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    for name in "abc":
+        script.put(name, server1=TEXT, server2=SILENT)
+    script.put("d", server1=TEXT, server2=Checking(1, 2))
+    done = accord("ls", url=url)
+    assert "server2" not in done.stdout
+    assert done.stderr.splitlines() == [
+        "accord: server2 did not answer about 3 files (no answer in time)",
+        "accord: server2 is still hashing 1 file",
+    ]
+
+
+def test_a_copy_still_hashed_is_no_server_that_could_not_be_asked(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("x", server1=TEXT, server2=Checking(1, 2))
+    done = accord("stat", "x", url=url)
+    assert done.returncode == 3
+    assert "still being hashed on server2 (1 of 2 bytes hashed)" in done.stdout
+    assert "could not ask" not in done.stdout
+
+
+def test_cat_of_rivals_says_who_may_have_one_more(accord: Run, serve: Serve) -> None:
+    script, url = serve(Script(names=("a", "b", "c")))
+    script.put("x", a=b"1", b=b"2", c=SILENT)
+    done = accord("cat", "x", url=url)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "could not ask c (no answer in time), which may have another version" in done.stderr
+
+
+def test_diff_of_what_is_not_known_says_it_once(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("x", server2=SILENT)
+    done = accord("diff", "x", url=url)
+    assert done.returncode == 3
+    assert done.stderr.lower().count("known whether") == 1
+
+
+def test_stat_and_ls_tell_the_same_of_a_version(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("x", server1=TEXT, server2=TEXT)
+    version = json.loads(accord("stat", "x", "--json", url=url).stdout)["versions"][0]
+    assert (version["author"], version["modified"]) == ("server1", "2023-11-14T22:13:20.123456Z")
 
 
 def test_diff_shows_lines(accord: Run, serve: Serve) -> None:
@@ -214,6 +263,7 @@ def test_contents_play_no_tricks_on_a_terminal(serve: Serve, tmp_path: Path) -> 
         (["get"], "PATH"),
         (["get", "x", "--servr", "y"], "--servr"),
         (["ls", "--only", "odd"], "odd"),
+        (["serve", "--name", "s1"], "Name a directory, or a configuration file with --config"),
         (["get", "x", "--timeout", "0"], "--timeout"),
         (["get", "x", "--server", "localhost"], "server address"),
     ],

@@ -23,6 +23,7 @@ from accord.model.verdict import Absent, Answer, Damaged, Deleted, Kind, Present
 from accord.model.versions import Actor, Clock, Version, found, write
 
 MODIFIED_NS = 1_700_000_000_000_000_000
+MODIFIED = "2023-11-14T22:13:20.123456Z"
 LAST_MODIFIED = "Tue, 14 Nov 2023 22:13:20 GMT"
 
 Copy = bytes | Answer | None
@@ -157,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self._send(status, {"Content-Type": kind}, body)
         elif parts.path.startswith("/list/"):
-            self._list(unquote(parts.path[6:]))
+            self._list(unquote(parts.path[6:]), folded=parts.query == "depth=1")
         else:
             self._file(unquote(parts.path.removeprefix("/files/")), parse_qs(parts.query))
 
@@ -185,6 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _content(self, content: bytes, headers: dict[str, str]) -> None:
         tag = f'"{digest_of(content)}"'
+        headers["Accord-Version"] = f'{tag};size={len(content)};modified="{MODIFIED}";author="server1"'
         headers |= {"ETag": tag, "Last-Modified": LAST_MODIFIED, "Content-Type": "text/plain", "Accept-Ranges": "bytes"}
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if match and self.headers.get("If-Range", tag) == tag:
@@ -205,12 +207,14 @@ class _Handler(BaseHTTPRequestHandler):
         }
         self._send(status, headers | {"Content-Type": "application/problem+json"}, json.dumps(body).encode())
 
-    def _list(self, prefix: str) -> None:
+    def _list(self, prefix: str, *, folded: bool) -> None:
         lines = [
             json.dumps(verdict_json(self.script.verdict(path)))
             for path in sorted(self.script.copies, key=str.encode)
             if path.startswith(prefix)
         ]
+        if folded:
+            lines = self._folded(prefix)
         states = {
             name: "unreachable" if name in self.script.listing_silent else "current" for name in self.script.names
         }
@@ -220,6 +224,22 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             body = "".join(line + "\n" for line in [*lines, json.dumps(end)])
         self._send(200, {"Content-Type": "application/x-ndjson"}, body.encode())
+
+    def _folded(self, prefix: str) -> list[str]:
+        told: dict[str, Any] = {}
+        for path in sorted(self.script.copies, key=str.encode):
+            if not path.startswith(prefix):
+                continue
+            verdict = self.script.verdict(path)
+            name, slash, _ = path[len(prefix) :].partition("/")
+            folder = prefix + name + slash
+            if not slash:
+                told[path] = verdict_json(verdict)
+                continue
+            entry = told.setdefault(folder, {"folder": folder, "files": 0, "verdicts": {}})
+            entry["files"] += 1
+            entry["verdicts"][verdict.kind.value] = entry["verdicts"].get(verdict.kind.value, 0) + 1
+        return [json.dumps(entry) for entry in told.values()]
 
     def _send(self, status: int, headers: dict[str, str], body: bytes, *, faulty: bool = False) -> None:
         self.send_response(status)

@@ -234,3 +234,11 @@ def test_another_server_goes_on_with_a_listing(serve: Serve) -> None:
     one.cut_listing = True
     with accord.Client(first, second) as client:
         assert [entry.path for entry in client.list()] == ["a", "b", "c"]
+
+
+def test_a_path_that_is_no_text_is_an_error_of_ours(serve: Serve) -> None:
+    _, url = serve()
+    with accord.Client(url) as client:
+        for ask in (client.read, client.stat, client.list, client.look):
+            with pytest.raises(accord.AccordError, match="A path is text"):
+                ask(5)  # type: ignore[operator]

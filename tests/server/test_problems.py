@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from accord.errors import AccordError, InvalidPath, Unavailable
+from accord.errors import AccordError, InvalidPath, NoSuchPage, Unavailable
 from accord.model.verdict import Absent, Checking, Kind, Unreachable
 from accord.server.media import Form
-from accord.server.problems import NoSuchPage, all_types, problem_of, render, rivals_refused, type_page
+from accord.server.problems import all_types, problem_of, render, rivals_refused, type_page
 from tests.server.verdicts import DIVERGED, DOWN, IDENTICAL, MISSING, UNKNOWN, copy_of, damaged, tombstone, verdict_on
 
 
@@ -56,7 +56,7 @@ def test_text_that_is_no_unicode_does_not_break_the_answer() -> None:
 @pytest.mark.parametrize(
     ("verdict", "kind", "status", "words"),
     [
-        (MISSING, "not-found", 404, "No server has 'a/hello.txt': server1 and server2 all said so."),
+        (MISSING, "not-found", 404, "No server has 'a/hello.txt': server1 and server2 both said so."),
         (
             UNKNOWN,
             "unknown",
@@ -86,6 +86,12 @@ def test_text_that_is_no_unicode_does_not_break_the_answer() -> None:
             "damaged",
             500,
             "Every copy of 'f' that answered is damaged: server1 (its bytes changed).",
+        ),
+        (
+            verdict_on("photos", Absent("a folder"), Absent()),
+            "not-found",
+            404,
+            "'photos' is a folder: `accord ls photos` lists it.",
         ),
         (verdict_on("f", Absent()), "not-found", 404, "server1 does not have 'f', and there is no other server."),
     ],
@@ -135,6 +141,14 @@ def test_a_browser_reads_the_same_words_and_runs_nothing() -> None:
     assert "<script" not in page
     assert "server1" in page
     assert b"server2" in render(rivals_refused(DIVERGED), form=Form.HTML).body
+
+
+def test_a_browser_that_asks_for_a_folder_is_led_to_it() -> None:
+    error = problem_of(verdict_on("my photos", Absent("a folder"), Absent("a folder")))
+    assert error is not None
+    assert '<a href="/list/my%20photos/">' in render(error, form=Form.HTML).body.decode()
+    assert told(error)["folder"] == "/list/my%20photos/"
+    assert "folder" not in told(problem_of(MISSING) or AccordError())
 
 
 def test_every_problem_type_has_its_page() -> None:

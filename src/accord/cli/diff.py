@@ -84,7 +84,9 @@ def _refuse_without_content(verdict: Verdict) -> None:
         Kind.DAMAGED: DamagedEverywhere,
     }
     if verdict.verdict in refusals:
-        why = words.sentence(verdict).removeprefix(f"{NotFound.title}: ")  # the title is shown before it anyway
+        why = words.sentence(verdict)
+        for said in (NotFound.title, "not known whether it exists"):  # the error's title says it already
+            why = why.removeprefix(f"{said}: ")
         raise refusals[verdict.verdict](f"{verdict.path}: {why}.", path=verdict.path)
 
 

@@ -127,6 +127,8 @@ def _get_each(
 
 
 def _get_one(client: Client, path: str, destination: str, choices: Choices, out: Output) -> tuple[Fetched, int]:
+    from msgspec import UNSET
+
     from accord.cli import words
     from accord.cli.outcomes import Fetched, SavedFile
     from accord.cli.progress import progress_of
@@ -146,7 +148,11 @@ def _get_one(client: Client, path: str, destination: str, choices: Choices, out:
     except RivalVersions as rivals:
         return _save_rivals(client, path, destination, rivals, choices, out), rivals.exit_code
     servers = saved.verdict.versions[0].servers
-    file = SavedFile(saved.destination, saved.digest, saved.size, servers, saved.resumed_from_bytes)
+    file = SavedFile(
+        saved.destination, saved.digest, saved.size, servers, saved.resumed_from_bytes, saved.handovers or UNSET
+    )
+    for one in saved.handovers:
+        out.note(words.handover(path, one))
     silent = saved.verdict.silent if choices.verify != "none" else ()
     if silent:
         out.note(f"{path}: {words.silence(silent)}")
@@ -230,6 +236,8 @@ def _to_stdout(client: Client, sources: tuple[str, ...], choices: Choices, commo
         with client.stream(path, version=choices.version, verify=choices.verify) as stream:
             for block in stream:
                 sys.stdout.buffer.write(block)
+        for one in stream.handovers:
+            common.output().note(words.handover(path, one))
         if stream.verdict.silent and choices.verify != "none":
             common.output().note(f"{path}: {words.silence(stream.verdict.silent)}")
             code = Unavailable.exit_code if choices.strict else code

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from accord.client.results import Verdict
+from accord.client.results import Handover, Verdict
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.verdict import Kind
 
@@ -23,6 +23,7 @@ class SavedFile(msgspec.Struct, frozen=True):
     size: int
     servers: tuple[ServerName, ...]
     resumed_from_bytes: int = 0
+    handovers: tuple[Handover, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -31,12 +32,6 @@ class Fetched(msgspec.Struct, frozen=True):
     path: FilePath
     verdict: Verdict
     files: tuple[SavedFile, ...]
-
-
-class Folder(msgspec.Struct, frozen=True):
-    """A folder in a listing that does not look into it; its name ends with a slash."""
-
-    folder: str
 
 
 class Side(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ import sys
 from typing import Protocol, TextIO
 
 from accord.cli import words
-from accord.cli.outcomes import Comparison, Difference, Fetched, Folder
-from accord.client.results import Verdict, Version, encode
+from accord.cli.outcomes import Comparison, Difference, Fetched
+from accord.client.results import SILENT, Folder, ServerReport, Verdict, Version, convert, encode
 from accord.errors import AccordError, UsageError
 
 _GREEN, _RED, _CYAN, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
@@ -50,9 +50,14 @@ class TextOutput:
     def fetched(self, results: list[Fetched], *, several: bool) -> None:
         for result in results:
             if len(result.files) != 1 or result.verdict.versions[1:]:
-                self._line(f"{result.path}: {words.sentence(result.verdict)}")
+                self._line(f"{result.path}: {words.sentence(result.verdict, with_silence=False)}")
             for file in result.files:
-                where = words.sentence(result.verdict) if not result.verdict.versions[1:] else words.names(file.servers)
+                # Who did not answer is a note, on stderr.
+                where = (
+                    words.sentence(result.verdict, with_silence=False)
+                    if not result.verdict.versions[1:]
+                    else words.names(file.servers)
+                )
                 self._line(f"{file.destination}  {words.size(file.size)}  {where}")
 
     def verdict(self, verdict: Verdict) -> None:
@@ -67,8 +72,7 @@ class TextOutput:
 
     def entry(self, entry: Verdict | Folder, *, long: bool) -> None:
         if isinstance(entry, Folder):
-            blank = " " * (10 + 2 + 10 + 2) + (" " * (20 + 2 + 12 + 2) if long else "")
-            self._line(f"{blank}{entry.folder}")
+            self._line(_folder_line(entry, long=long))
             return
         newest = entry.versions[0] if entry.versions else None
         amount = "-" if newest is None or newest.digest is None else words.size(newest.size)
@@ -79,8 +83,6 @@ class TextOutput:
         line += entry.path
         if long:
             line += "  [" + ", ".join(f"{one.name} {one.state.value}" for one in entry.servers) + "]"
-        elif entry.silent:
-            line += f"  [{words.silence(entry.silent)}]"
         self._line(line)
 
     def comparison(self, comparison: Comparison) -> None:
@@ -101,6 +103,10 @@ class TextOutput:
             if isinstance(version, dict):
                 held = words.names(str(name) for name in version.get("servers", ()))
                 self._aside(f"  {version.get('digest') or 'deleted'}  {version.get('size', 0)} bytes  {held}")
+
+        silent = [one for one in _reports(error) if one.state in SILENT]
+        if silent and error.extra.get("versions"):
+            self._aside(f"  {words.silence(silent)}, which may have another version")
 
     def _line(self, text: str) -> None:
         self._stdout.write((words.visible(text) if self._stdout.isatty() else text) + "\n")
@@ -170,6 +176,21 @@ class JsonOutput:
 
 def output(*, json: bool) -> Output:
     return JsonOutput() if json else TextOutput()
+
+
+def _reports(error: AccordError) -> tuple[ServerReport, ...]:
+    try:
+        return convert(tuple[ServerReport, ...], error.extra.get("servers", ()))
+    except AccordError:
+        return ()
+
+
+def _folder_line(folder: Folder, *, long: bool) -> str:
+    files = f"{folder.files:,} file{'' if folder.files == 1 else 's'}"
+    kinds = [kind.value for kind in folder.verdicts]
+    line = f"{files:>10}  {kinds[0] if len(kinds) == 1 else 'mixed':<10}  " + (" " * (20 + 2 + 12 + 2) if long else "")
+    counts = ", ".join(f"{count:,} {kind.value}" for kind, count in folder.verdicts.items())
+    return f"{line}{folder.folder}" + (f"  [{counts}]" if len(kinds) > 1 else "")
 
 
 def _version_line(version: Version) -> str:

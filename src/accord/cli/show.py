@@ -6,17 +6,18 @@ What a verdict means for the exit code is decided here, once, in `exit_code_of`;
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from accord.cli.options import DEFAULTS, Common, Verify
-from accord.model.verdict import Kind
+from accord.model.verdict import Kind, State
 
 if TYPE_CHECKING:
-    from accord.cli.outcomes import Folder
     from accord.client.blocking import Client
-    from accord.client.results import Verdict
+    from accord.client.results import ListedServer, ServerReport, Verdict
 
 OK, SILENT, NOT_FOUND, RIVALS, INTEGRITY = 0, 3, 5, 6, 8
 
@@ -78,6 +79,8 @@ def cat(
                 for block in stream:
                     sys.stdout.buffer.write(block)
             sys.stdout.buffer.flush()
+            for one in stream.handovers:
+                out.note(words.handover(path, one))
             if stream.verdict.silent and verify != "none":
                 out.note(f"{path}: {words.silence(stream.verdict.silent)}")
     return OK
@@ -120,8 +123,9 @@ def ls(
 ) -> int:
     """List files with their sizes and verdicts.
 
-    With --json, one verdict a line; a folder that is not looked into is {"folder": "name/"}. Exit code 3 if some server could not be
-    asked (what only it has is then not listed), 5 if there is nothing of that name; rivals in a listing are no error.
+    A folder is one line, with how many files are in it, unless --recursive is given. With --json, one value a line: a verdict, or
+    {"folder": "name/", "files": 3, "verdicts": {"identical": 3}}. Exit code 3 if some server could not be asked (what only it has is
+    then not listed), 5 if there is nothing of that name; rivals in a listing are no error.
 
     Examples:
 
@@ -140,39 +144,50 @@ def ls(
     only
         Show only files with this verdict; repeat it for several.
     """
-    from accord.cli import words
     from accord.client.results import Verdict
 
     out = common.output()
     with common.client() as client:
-        listing = client.list(folder)
+        listing = client.list(folder) if recursive else client.look(folder)
         seen = 0
-        shown: str | None = None
-        for verdict in listing:
+        quiet: Counter[tuple[str, str, str]] = Counter()
+        for entry in listing:
             seen += 1
-            if only and verdict.verdict not in only:
-                continue
-            entry = verdict if recursive else _folded(verdict, folder)
             if isinstance(entry, Verdict):
-                out.entry(entry, long=long)
-            elif entry.folder != shown:
-                shown = entry.folder
+                for one in entry.silent:
+                    if len(quiet) < MAX_REASONS:
+                        quiet[(one.name, one.state.value, _without_progress(one))] += 1
+            if not only or (entry.verdict in only if isinstance(entry, Verdict) else set(only) & set(entry.verdicts)):
                 out.entry(entry, long=long)
         if not seen and folder:
             return _single(client, folder, common, long=long)
-        if listing.silent:
-            silent = (f"{one.name} ({one.reason})" if one.reason else one.name for one in listing.silent)
-            out.note(f"could not ask {words.names(silent)}: files that only they have are missing here")
+        for note in _silence_notes(listing.silent, quiet):
+            out.note(note)
     return SILENT if listing.silent else OK
 
 
-def _folded(verdict: Verdict, folder: str) -> Verdict | Folder:
-    """The folder just beneath the listed one, where the file lies deeper."""
-    from accord.cli.outcomes import Folder
+MAX_REASONS = 50
 
-    start = len(folder.rstrip("/")) + 1 if folder else 0
-    slash = verdict.path.find("/", start)
-    return verdict if slash < 0 else Folder(verdict.path[: slash + 1])
+
+def _without_progress(report: ServerReport) -> str:
+    return "" if report.state is State.CHECKING else report.reason or ""
+
+
+def _silence_notes(listed: tuple[ListedServer, ...], quiet: Counter[tuple[str, str, str]]) -> Iterator[str]:
+    """Who did not take part at all, each once; then who did not answer about single files, and about how many."""
+    from accord.cli import words
+
+    if listed:
+        silent = (f"{one.name} ({one.reason})" if one.reason else one.name for one in listed)
+        yield f"could not ask {words.names(silent)}: files that only they have are missing here"
+    for (name, state, reason), count in quiet.items():
+        if name in {one.name for one in listed}:
+            continue
+        files = "1 file" if count == 1 else f"{count:,} files"
+        if state == State.CHECKING.value:
+            yield f"{name} is still hashing {files}"
+        else:
+            yield f"{name} did not answer about {files}" + (f" ({reason})" if reason else "")
 
 
 def _single(client: Client, path: str, common: Common, *, long: bool) -> int:

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
-from accord.client.results import ServerReport, Verdict, Version
+from accord.client.results import Handover, ServerReport, Verdict, Version
 from accord.model.names import Digest
 from accord.model.verdict import Kind, State
 
@@ -42,11 +42,11 @@ def moment(modified: str | None) -> str:
     return "-" if modified is None else modified[:19].replace("T", " ") + "Z"
 
 
-def sentence(verdict: Verdict) -> str:
-    """The verdict in words."""
+def sentence(verdict: Verdict, *, with_silence: bool = True) -> str:
+    """The verdict in words; `with_silence` also says who did not answer, where it does not hang on that anyway."""
     holders = names(one.name for one in verdict.servers if one.state is State.CURRENT)
     text = _verdict_words(verdict, holders)
-    if verdict.silent and verdict.verdict is not Kind.UNKNOWN:
+    if with_silence and verdict.silent and verdict.verdict is not Kind.UNKNOWN:
         text += f"; {silence(verdict.silent)}"
     return text
 
@@ -76,8 +76,18 @@ def _verdict_words(verdict: Verdict, holders: str) -> str:
 
 
 def silence(silent: Iterable[ServerReport]) -> str:
-    told = [f"{one.name} ({one.reason})" if one.reason else one.name for one in silent]
-    return f"could not ask {names(told)}"
+    """Who gave no answer: some could not be asked, others are still hashing their copies."""
+    silent = list(silent)
+    told = []
+    for state, start in ((State.UNREACHABLE, "could not ask "), (State.CHECKING, "still being hashed on ")):
+        those = [f"{one.name} ({one.reason})" if one.reason else one.name for one in silent if one.state is state]
+        told += [start + names(those)] * bool(those)
+    return "; ".join(told) or "could not ask anybody"
+
+
+def handover(path: str, one: Handover) -> str:
+    by = "it was asked again" if one.continued_by == one.broken_off else f"continued from {one.continued_by}"
+    return f"{path}: {one.broken_off} broke off at {one.at_bytes} bytes; {by}"
 
 
 def holders_of(version: Version) -> str:

@@ -14,12 +14,11 @@ from accord.client import reading
 from accord.client.download import Progress, Saving, download
 from accord.client.listing import Listing
 from accord.client.reading import Stream
-from accord.client.results import Download, File, Verdict, Version
+from accord.client.results import Download, File, Folder, Verdict, Version
 from accord.client.servers import servers_or_default
 from accord.client.session import Session
-from accord.client.transfer import Wanted, open_transfer
+from accord.client.transfer import Wanted, checked_path, checked_prefix, open_transfer
 from accord.client.transport import READ_TIMEOUT_S, AsyncTransport
-from accord.model.names import FilePath, Prefix
 
 
 class AsyncClient:
@@ -41,14 +40,14 @@ class AsyncClient:
 
     async def read(self, path: str, *, version: str | None = None, verify: str | None = None) -> File:
         """The whole file, in memory. Raises `RivalVersions` (its `extra["versions"]` lists them), `NotFound`, `Gone`."""
-        return await reading.read(self._session, Wanted(FilePath(path), version, verify))
+        return await reading.read(self._session, Wanted(checked_path(path), version, verify))
 
     @asynccontextmanager
     async def stream(
         self, path: str, *, version: str | None = None, verify: str | None = None
     ) -> AsyncIterator[Stream]:
         """The file in blocks, however large it is; continues on another server when one breaks off."""
-        transfer = await open_transfer(self._session, Wanted(FilePath(path), version, verify))
+        transfer = await open_transfer(self._session, Wanted(checked_path(path), version, verify))
         try:
             yield Stream(transfer)
         finally:
@@ -66,20 +65,24 @@ class AsyncClient:
         clobber: bool = True,
     ) -> Download:
         """Save a file, atomically; into `destination` if that is a folder. An interrupted download is resumed by the next."""
-        wanted = Wanted(FilePath(path), version, verify)
+        wanted = Wanted(checked_path(path), version, verify)
         return await download(self._session, Saving(wanted, destination, progress, resume, clobber))
 
     async def stat(self, path: str, *, verify: str | None = None) -> Verdict:
         """The verdict on a path, whatever it is; raises only if no server could say anything, or refused."""
-        return await reading.stat(self._session, Wanted(FilePath(path), verify=verify))
+        return await reading.stat(self._session, Wanted(checked_path(path), verify=verify))
 
     async def rivals(self, path: str) -> tuple[Version, ...]:
         """The rival versions, newest first; none where the copies do not dispute."""
-        return await reading.rivals(self._session, Wanted(FilePath(path)))
+        return await reading.rivals(self._session, Wanted(checked_path(path)))
 
-    def list(self, prefix: str = "") -> Listing:
+    def list(self, prefix: str = "") -> Listing[Verdict]:
         """Every file in a folder and the folders in it, sorted by path: `async for verdict in client.list("folder")`."""
-        return Listing(self._session, Prefix(prefix))
+        return Listing(self._session, checked_prefix(prefix))
+
+    def look(self, prefix: str = "") -> Listing[Verdict | Folder]:
+        """The files in a folder, and each folder in it as one entry that counts what is there: far less to send than `list`."""
+        return Listing(self._session, checked_prefix(prefix), folded=True)
 
     async def close(self) -> None:
         await self._session.transport.close()

@@ -185,7 +185,15 @@ def _version_of_headers(
     href = f"/files/{quote(path)}?version={digest}"
     if not holders:
         holders = tuple(one.name for one in reports if one.state is State.CURRENT)
-    return Version(digest, size_of(status, headers) or 0, modified_of(headers), "", holders, href)
+    told = _told_version(headers)
+    modified = told.get("modified") or modified_of(headers)
+    return Version(digest, size_of(status, headers) or 0, modified, told.get("author", ""), holders, href)
+
+
+def _told_version(headers: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of `Accord-Version`; none from a server that sends no such field."""
+    members = read_list(headers.get("accord-version", ""))
+    return members[0].parameters if members else {}
 
 
 def size_of(status: int, headers: Mapping[str, str]) -> int | None:

@@ -10,17 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from accord.client import reading
 from accord.client.download import Progress, Saving, download
-from accord.client.listing import Listing
-from accord.client.results import Download, File, ListedServer, Verdict, Version
+from accord.client.listing import Entry, Listing
+from accord.client.results import Download, File, Folder, Handover, ListedServer, Verdict, Version
 from accord.client.servers import servers_or_default
 from accord.client.session import Session
-from accord.client.transfer import Transfer, Wanted, open_transfer
+from accord.client.transfer import Transfer, Wanted, checked_path, checked_prefix, open_transfer
 from accord.client.transport import READ_TIMEOUT_S, BlockingTransport
-from accord.model.names import FilePath, Prefix
 
 Made = TypeVar("Made")
 
@@ -39,12 +38,12 @@ class Client:
 
     def read(self, path: str, *, version: str | None = None, verify: str | None = None) -> File:
         """The whole file, in memory. Raises `RivalVersions` (its `extra["versions"]` lists them), `NotFound`, `Gone`."""
-        return _run(reading.read(self._session, Wanted(FilePath(path), version, verify)))
+        return _run(reading.read(self._session, Wanted(checked_path(path), version, verify)))
 
     @contextmanager
     def stream(self, path: str, *, version: str | None = None, verify: str | None = None) -> Iterator[BlockingStream]:
         """The file in blocks, however large it is; continues on another server when one breaks off."""
-        transfer = _run(open_transfer(self._session, Wanted(FilePath(path), version, verify)))
+        transfer = _run(open_transfer(self._session, Wanted(checked_path(path), version, verify)))
         try:
             yield BlockingStream(transfer)
         finally:
@@ -62,20 +61,24 @@ class Client:
         clobber: bool = True,
     ) -> Download:
         """Save a file, atomically; into `destination` if that is a folder. An interrupted download is resumed by the next."""
-        wanted = Wanted(FilePath(path), version, verify)
+        wanted = Wanted(checked_path(path), version, verify)
         return _run(download(self._session, Saving(wanted, destination, progress, resume, clobber)))
 
     def stat(self, path: str, *, verify: str | None = None) -> Verdict:
         """The verdict on a path, whatever it is; raises only if no server could say anything, or refused."""
-        return _run(reading.stat(self._session, Wanted(FilePath(path), verify=verify)))
+        return _run(reading.stat(self._session, Wanted(checked_path(path), verify=verify)))
 
     def rivals(self, path: str) -> tuple[Version, ...]:
         """The rival versions, newest first; none where the copies do not dispute."""
-        return _run(reading.rivals(self._session, Wanted(FilePath(path))))
+        return _run(reading.rivals(self._session, Wanted(checked_path(path))))
 
-    def list(self, prefix: str = "") -> BlockingListing:
+    def list(self, prefix: str = "") -> BlockingListing[Verdict]:
         """Every file in a folder and the folders in it, sorted by path: `for verdict in client.list("folder")`."""
-        return BlockingListing(Listing(self._session, Prefix(prefix)))
+        return BlockingListing(Listing(self._session, checked_prefix(prefix)))
+
+    def look(self, prefix: str = "") -> BlockingListing[Verdict | Folder]:
+        """The files in a folder, and each folder in it as one entry that counts what is there: far less to send than `list`."""
+        return BlockingListing(Listing(self._session, checked_prefix(prefix), folded=True))
 
     def close(self) -> None:
         _run(self._session.transport.close())
@@ -92,21 +95,29 @@ class BlockingStream:
 
     def __init__(self, transfer: Transfer) -> None:
         self._transfer = transfer
-        self.verdict = transfer.verdict
         self.digest = transfer.digest
         self.size = transfer.size
+
+    @property
+    def verdict(self) -> Verdict:
+        """That of the last server that sent of it."""
+        return self._transfer.verdict
+
+    @property
+    def handovers(self) -> tuple[Handover, ...]:
+        return tuple(self._transfer.handovers)
 
     def __iter__(self) -> Iterator[bytes]:
         return _each(self._transfer.blocks())
 
 
-class BlockingListing:
+class BlockingListing(Generic[Entry]):
     """Iterate over it once. `servers` says who took part, and is known when the iteration has ended."""
 
-    def __init__(self, listing: Listing) -> None:
-        self._listing = listing
+    def __init__(self, listing: Listing[Entry]) -> None:
+        self._listing: Listing[Entry] = listing
 
-    def __iter__(self) -> Iterator[Verdict]:
+    def __iter__(self) -> Iterator[Entry]:
         return _each(self._listing.entries())
 
     @property

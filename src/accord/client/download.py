@@ -142,5 +142,11 @@ def _is_special(destination: Path) -> bool:
 
 def _result(saving: Saving, transfer: Transfer, destination: Path) -> Download:
     return Download(
-        saving.wanted.path, str(destination), transfer.digest, transfer.offset, transfer.start, transfer.verdict
+        saving.wanted.path,
+        str(destination),
+        transfer.digest,
+        transfer.offset,
+        transfer.start,
+        transfer.verdict,
+        tuple(transfer.handovers),
     )

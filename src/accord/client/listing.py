@@ -7,10 +7,10 @@ the caller.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, Generic, TypeVar
 from urllib.parse import quote
 
-from accord.client.results import ListedServer, ListingEnd, Verdict, decode
+from accord.client.results import Folder, ListedServer, ListingEnd, Verdict, decode
 from accord.client.session import Session
 from accord.client.transport import Reply, ServerUnusable
 from accord.errors import AccordError, Unavailable
@@ -19,17 +19,20 @@ from accord.model.names import Prefix
 MAX_LINE_BYTES: Final = 1024 * 1024
 _NDJSON: Final = {"Accept": "application/x-ndjson"}
 _END: Final = b'{"end"'
+_FOLDER: Final = b'{"folder"'
+
+Entry = TypeVar("Entry", Verdict, Verdict | Folder)
 
 
-class Listing:
+class Listing(Generic[Entry]):
     """Iterate over it once. `servers` says who took part, and is known when the iteration has ended."""
 
-    def __init__(self, session: Session, prefix: Prefix) -> None:
+    def __init__(self, session: Session, prefix: Prefix, *, folded: bool = False) -> None:
         self._session = session
-        self._prefix = prefix
+        self._target = "/list/" + quote(prefix) + ("?depth=1" if folded else "")
         self.servers: tuple[ListedServer, ...] = ()
 
-    def __aiter__(self) -> AsyncIterator[Verdict]:
+    def __aiter__(self) -> AsyncIterator[Entry]:
         return self.entries()
 
     @property
@@ -37,19 +40,19 @@ class Listing:
         """Who could not be asked: their files are not all in the listing."""
         return tuple(server for server in self.servers if server.is_silent)
 
-    async def entries(self) -> AsyncIterator[Verdict]:
+    async def entries(self) -> AsyncIterator[Entry]:
         """Raises `Unavailable` when every server broke off without getting further."""
         last: bytes = b""
         failures: list[str] = []
         while len(failures) < len(self._session.servers):
             before = last
-            answered = await self._session.ask("GET", "/list/" + quote(self._prefix), _NDJSON)
+            answered = await self._session.ask("GET", self._target, _NDJSON)
             try:
-                async for verdict in self._lines(answered.reply):
-                    encoded = verdict.path.encode()
+                async for entry in self._lines(answered.reply):
+                    encoded = (entry.folder if isinstance(entry, Folder) else entry.path).encode()
                     if encoded > last:
                         last = encoded
-                        yield verdict
+                        yield entry
                 return
             except ServerUnusable as unusable:
                 reason = str(unusable)
@@ -60,7 +63,7 @@ class Listing:
             self._session.avoid(answered.server)
         raise Unavailable(f"The listing was cut off; what was shown is not all. Servers tried: {'; '.join(failures)}.")
 
-    async def _lines(self, reply: Reply) -> AsyncIterator[Verdict]:
+    async def _lines(self, reply: Reply) -> AsyncIterator[Entry]:
         entries = 0
         rest = b""
         async for chunk in reply.chunks():
@@ -73,7 +76,7 @@ class Listing:
                     return
                 if line.strip():
                     entries += 1
-                    yield decode(Verdict, line)
+                    yield decode(Folder if line.startswith(_FOLDER) else Verdict, line)  # type: ignore[misc]
         if rest.startswith(_END) and rest.rstrip().endswith(b"}"):
             self._end(decode(ListingEnd, rest), entries)
             return

@@ -13,27 +13,22 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 
 from blake3 import blake3
 
 from accord.client.transfer import Held
-from accord.errors import AccordError, StoreFailed, UsageError
+from accord.errors import AccordError, NotSaved, UsageError
 from accord.model.names import Digest
 
 PART_SUFFIX: Final = ".accord-part"
 MAX_NAME_BYTES: Final = 160
 """So much of the destination's name goes into the part's: with the digest, it stays below the 255 bytes of most file systems."""
 BLOCK_BYTES: Final = 1024 * 1024
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _PART = re.compile(r"\.(?P<hex>[0-9a-f]{64})\.accord-part\Z")
-
-
-class NotSaved(StoreFailed):
-    """It is this machine's disk that refused, not a server's."""
-
-    type, title = "not-saved", "Could Not Be Saved"
 
 
 class Part:
@@ -96,15 +91,26 @@ class Part:
     def _written(self) -> None:
         if self._writing is not None:
             writing, self._writing = self._writing, None
-            with translated(self.path):
-                writing.result()
+            try:
+                with translated(self.path):
+                    writing.result()
+            except NotSaved as error:
+                raise self._kept(error) from error
+
+    def _kept(self, error: NotSaved) -> NotSaved:
+        """The error, with what becomes of the bytes that are there."""
+        kept = os.fstat(self._descriptor).st_size
+        return NotSaved(
+            f"{error.detail} The {kept} bytes that arrived are kept in that file; the next download continues them.",
+            extra={**error.extra, "part": str(self.path), "kept_bytes": kept},
+        )
 
     def finish(self, destination: Path, modified: str | None, *, clobber: bool) -> None:
         """fsync, rename, fsync of the folder: the destination is the old file or the whole new one, also after a crash."""
         self._written()
         with translated(destination):
             if modified is not None:
-                at_ns = int(datetime.fromisoformat(modified).timestamp()) * 1_000_000_000
+                at_ns = (datetime.fromisoformat(modified) - _EPOCH) // timedelta(microseconds=1) * 1000
                 os.utime(self._descriptor, ns=(at_ns, at_ns))
             os.fsync(self._descriptor)
             if clobber:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from accord.client.answers import error_of, verdict_of_headers, verdict_of_json, verdict_of_problem
-from accord.client.results import File, Verdict, Version
+from accord.client.results import File, Handover, Verdict, Version
 from accord.client.session import NobodyAnswered, Session, read_document
 from accord.client.transfer import Transfer, Wanted, open_transfer
 from accord.client.transport import ServerUnusable
@@ -27,9 +27,17 @@ class Stream:
 
     def __init__(self, transfer: Transfer) -> None:
         self._transfer = transfer
-        self.verdict: Verdict = transfer.verdict
         self.digest: Digest = transfer.digest
         self.size: int | None = transfer.size
+
+    @property
+    def verdict(self) -> Verdict:
+        """That of the last server that sent of it."""
+        return self._transfer.verdict
+
+    @property
+    def handovers(self) -> tuple[Handover, ...]:
+        return tuple(self._transfer.handovers)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._transfer.blocks()

@@ -59,6 +59,14 @@ class Verdict(msgspec.Struct, frozen=True):
         return tuple(report for report in self.servers if report.state in SILENT)
 
 
+class Handover(msgspec.Struct, frozen=True):
+    """A transfer that broke off after `at_bytes` of the file, and was continued by another server (or the same, asked anew)."""
+
+    broken_off: str
+    at_bytes: int
+    continued_by: str
+
+
 class File(msgspec.Struct, frozen=True):
     """A whole file in memory: its bytes, which have `digest`, and the verdict they came with."""
 
@@ -69,7 +77,8 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Download(msgspec.Struct, frozen=True):
-    """A file that was saved at `destination`. `resumed_from_bytes` is how much of it an earlier attempt had left there."""
+    """A file that was saved at `destination`. `resumed_from_bytes` is how much of it an earlier attempt had left there; the verdict is
+    that of the last server that sent of it, after each of the `handovers`."""
 
     path: FilePath
     destination: str
@@ -77,6 +86,7 @@ class Download(msgspec.Struct, frozen=True):
     size: int
     resumed_from_bytes: int
     verdict: Verdict
+    handovers: tuple[Handover, ...] = ()
 
 
 class ListedServer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -89,6 +99,14 @@ class ListedServer(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def is_silent(self) -> bool:
         return self.state in {state.value for state in SILENT}
+
+
+class Folder(msgspec.Struct, frozen=True):
+    """A folder in a folded listing: its path with a slash, the number of files in it, and how many of them have which verdict."""
+
+    folder: str
+    files: int
+    verdicts: dict[Kind, int]
 
 
 class ListingEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=False):

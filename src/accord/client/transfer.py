@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from blake3 import blake3
 
-from accord.client.answers import ForeignError, digest_of, modified_of, size_of, verdict_of_headers
+from accord.client.answers import ForeignError, digest_of, size_of, verdict_of_headers
 from accord.client.fields import read_content_range
-from accord.client.results import Verdict
+from accord.client.results import Handover, Verdict
 from accord.client.session import Answered, Session, files_target
 from accord.client.transport import ServerUnusable
-from accord.errors import AccordError, ChangedWhileReading, IntegrityError, Unavailable
-from accord.model.names import Digest, DigestPrefix, FilePath
+from accord.errors import AccordError, ChangedWhileReading, IntegrityError, InvalidPath, Unavailable
+from accord.model.names import Digest, DigestPrefix, FilePath, Prefix
 
 MAX_BREAKS: Final = 100
 """How often one transfer may break off before it is given up, even if each piece brought it forward."""
@@ -37,6 +37,21 @@ class Wanted:
         return files_target(self.path, version=self.version, verify=self.verify)
 
 
+def checked_path(path: str) -> FilePath:
+    """Raises `InvalidPath`, also for what is no text at all."""
+    return FilePath(_text(path))
+
+
+def checked_prefix(prefix: str) -> Prefix:
+    return Prefix(_text(prefix))
+
+
+def _text(given: object) -> str:
+    if not isinstance(given, str):
+        raise InvalidPath(f"A path is text, and not of the type {type(given).__name__}.")
+    return given
+
+
 @dataclass(slots=True)
 class Held:
     """The beginning of a version that an earlier attempt left behind: `size` bytes, fed to `hasher`."""
@@ -49,7 +64,8 @@ class Held:
 class Transfer:
     """Opened by `open_transfer`. Close it in any case.
 
-    `start` is where its blocks begin: 0, or what was held already. `offset` is how far they have come.
+    `start` is where its blocks begin: 0, or what was held already. `offset` is how far they have come. `verdict` is what the server
+    said that is sending now; `handovers` tell of those that broke off before it.
     """
 
     def __init__(self, session: Session, wanted: Wanted, answered: Answered, held: Held | None) -> None:
@@ -57,8 +73,9 @@ class Transfer:
         reply = answered.reply
         self.digest = digest_of(reply.headers)
         self.size = size_of(reply.status, reply.headers)
-        self.modified = modified_of(reply.headers)
         self.verdict: Verdict = verdict_of_headers(wanted.path, reply.status, reply.headers)
+        self.modified = self.verdict.versions[0].modified
+        self.handovers: list[Handover] = []
         resumed = held is not None and reply.status == 206
         self.start = held.size if held is not None and resumed else 0
         self._hasher = held.hasher if held is not None and resumed else blake3()
@@ -132,6 +149,8 @@ class Transfer:
             raise ChangedWhileReading(
                 f"{self._wanted.path} was changed while it was read; nothing was mixed.", path=self._wanted.path
             )
+        self.verdict = verdict_of_headers(self._wanted.path, reply.status, reply.headers)
+        self.handovers.append(Handover(broken, self.offset, self.server))
         return 0 if reply.status == 206 else self.offset
 
 

@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from accord.errors import AccordError, NotAllowed, UsageError
+from accord.errors import AccordError, NoSuchPage, NotAllowed, UsageError
 from accord.model.names import FilePath, Prefix
 from accord.peers.port import PeerState
 from accord.server import listing, metrics, pages
 from accord.server.media import Form, negotiate
 from accord.server.paths import DEFAULT_LIMIT_ENTRIES, LIST, list_prefix, list_query, split_target
-from accord.server.problems import NoSuchPage, render, type_page
+from accord.server.problems import render, type_page
 from accord.server.rendering import JSON
 from accord.server.services import Services
 

@@ -5,6 +5,7 @@ Also which verdicts are problems. What went wrong was decided by whoever raised 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from accord.errors import (
     AccordError,
     DamagedEverywhere,
     Gone,
+    NoSuchPage,
     NotFound,
     RivalVersions,
     StillChecking,
@@ -23,19 +25,16 @@ from accord.errors import (
 from accord.model.verdict import Kind, ServerReport, State, Verdict
 from accord.server import pages
 from accord.server.media import Form
+from accord.server.paths import encoded
 from accord.server.rendering import JSON, server_bodies, verdict_body
 
 TYPE_ROOT = "/problems/"
 UNKNOWN_RETRY_S = 1
+FOLDER = "a folder"
+"""How a server says that its obstacle is one (`Absent.obstacle`)."""
 
 _SENT = frozenset((Kind.IDENTICAL, Kind.STALE, Kind.PARTIAL, Kind.UNVERIFIED, Kind.DIVERGED))
 """The verdicts that come with bytes, or a choice of them."""
-
-
-class NoSuchPage(NotFound):
-    """The address names neither a file nor anything else this server has: nobody was asked."""
-
-    type, title = "no-such-page", "No Such Page"
 
 
 class Problem(NamedTuple):
@@ -101,7 +100,8 @@ def problem_of(verdict: Verdict) -> AccordError | None:
     }
     match verdict.kind:
         case Kind.MISSING:
-            return NotFound(_missing_sentence(verdict), path=path, extra=extra)
+            folder = {"folder": f"/list/{encoded(path)}/"} if _is_folder(verdict) else {}
+            return NotFound(_missing_sentence(verdict), path=path, extra={**extra, **folder})
         case Kind.DELETED:
             knowing = _named(one for one in verdict.servers if one.state is State.DELETED)
             return Gone(f"'{path}' was deleted (known to {knowing}).{_silence(verdict)}", path=path, extra=extra)
@@ -126,9 +126,15 @@ def rivals_refused(verdict: Verdict) -> RivalVersions:
 
 
 def _missing_sentence(verdict: Verdict) -> str:
+    if _is_folder(verdict):
+        return f"'{verdict.path}' is a folder: `accord ls {shlex.quote(verdict.path)}` lists it."
     if len(verdict.servers) == 1:
         return f"{verdict.servers[0].name} does not have '{verdict.path}', and there is no other server."
-    return f"No server has '{verdict.path}': {_named(verdict.servers)} all said so."
+    return f"No server has '{verdict.path}': {_named(verdict.servers)} {'both' if len(verdict.servers) == 2 else 'all'} said so."
+
+
+def _is_folder(verdict: Verdict) -> bool:
+    return any(one.reason == FOLDER for one in verdict.servers)
 
 
 def _unknown_sentence(verdict: Verdict) -> str:
@@ -177,6 +183,8 @@ def _tree(kind: type[AccordError]) -> Iterator[type[AccordError]]:
 def problem_page(told: dict[str, Any]) -> bytes:
     """A problem document as a page for a person."""
     body = [pages.paragraph(told["detail"])]
+    if "folder" in told:
+        body.append(f"<p>{pages.link(told['folder'], 'Look at the folder')}</p>")
     rows = [
         (pages.text(one["name"]), pages.badge(one["state"]), pages.text(one.get("reason") or ""))
         for one in msgspec.to_builtins(list(told["servers"]), enc_hook=str)
