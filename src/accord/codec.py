@@ -22,6 +22,8 @@ MAX_COUNTER = 2**53
 """No actor gets this far; a greater number is a forgery, and would use up the counters that are left."""
 _CHECKSUM_BYTES = 4
 _CACHED_CLOCKS = 8192
+_MAX_CACHED_CLOCK_BYTES = 1024
+"""Longer clocks are not kept, so that what is kept is bounded in bytes too."""
 
 _WireVersion = tuple[bytes | None, int, int, str, bool]
 _WireClock = tuple[int, list[tuple[str, int, list[_WireVersion]]]]
@@ -48,9 +50,12 @@ def _wire_version(one: Version) -> _WireVersion:
     return digest, one.size, one.modified_ns, str(one.author), one.executable
 
 
-@lru_cache(maxsize=_CACHED_CLOCKS)
 def decode_clock(raw: bytes) -> Clock:
     """Raises `IntegrityError` for bytes that are no clock of this format."""
+    return _kept_clock(raw) if len(raw) <= _MAX_CACHED_CLOCK_BYTES else _decoded_clock(raw)
+
+
+def _decoded_clock(raw: bytes) -> Clock:
     try:
         form, entries = _clock_decoder.decode(raw)
         if form != CLOCK_FORMAT:
@@ -65,6 +70,9 @@ def decode_clock(raw: bytes) -> Clock:
 
 def _versions(told: list[_WireVersion]) -> tuple[Version, ...]:
     return tuple([Version(None if d is None else Digest(d), size, at, by, x) for d, size, at, by, x in told])
+
+
+_kept_clock = lru_cache(maxsize=_CACHED_CLOCKS)(_decoded_clock)
 
 
 def _check_clock(clock: Clock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accord import codec
 from accord.model.verdict import Absent, Damaged
 from accord.model.versions import EMPTY_CLOCK, Version, found, merge
 from accord.peers import answers
@@ -21,9 +22,10 @@ def test_long_answers_are_not_kept() -> None:
     encodings = answers._kept_clock_bytes.cache_info().currsize
     raw = encode_answer(Damaged("rot", None, clock))
     assert answers._kept_clock_bytes.cache_info().currsize == encodings
-    kept = answers._kept_answer.cache_info().currsize
+    kept, kept_clocks = answers._kept_answer.cache_info().currsize, codec._kept_clock.cache_info().currsize
     assert decode_answer(raw) == decode_answer(raw) == Damaged("rot", None, clock)
     assert answers._kept_answer.cache_info().currsize == kept
+    assert codec._kept_clock.cache_info().currsize == kept_clocks
 
 
 def test_an_answer_comes_back_as_it_was() -> None:
