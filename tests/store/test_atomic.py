@@ -6,16 +6,17 @@ import errno
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from accord.errors import DiskFull, StoreFailed
 from accord.model.names import FilePath
-from accord.model.verdict import Absent, Damaged
+from accord.model.verdict import Absent, Damaged, Unreachable
 from accord.model.versions import Version, found
 from accord.store.port import BLOCK_BYTES
-from accord.testing.store_conformance import HELLO, WAIT_S, digest_of, present, take_in, version_of
+from accord.testing.store_conformance import HELLO, WAIT_S, contents, digest_of, present, take_in, version_of
 
 from .disks import open_disk
 
@@ -63,10 +64,10 @@ async def test_a_failed_fsync_fails_the_write_and_is_not_tried_again(tmp_path: P
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MiB."""
+    """A disk of 16 MiB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
@@ -76,23 +77,55 @@ async def test_a_full_disk_refuses_clearly_and_recovers(small: Path) -> None:
     async with open_disk(small) as disk:
         disk.write(HELLO, b"sound")
         before = await present(disk.store)
-        content = os.urandom(5 * BLOCK_BYTES)
+        content = os.urandom(17 * BLOCK_BYTES)
         with pytest.raises(DiskFull):  # at once, before any byte has come
             await disk.store.stage(FilePath("big"), version_of(content), found(version_of(content)), replacing=Absent())
+        assert disk.store.degraded() is None  # that one version does not fit says nothing about the disk
+        assert await take_in(disk.store, FilePath("fits"), b"x", Absent()) is not None
         ballast = small / ".accord" / "ballast"
         staging = await disk.store.stage(
             FilePath("big"), version_of(content[:BLOCK_BYTES]), found(version_of(content)), replacing=Absent()
         )
         with pytest.raises(OSError, match="No space left"):
-            ballast.write_bytes(bytes(8 * BLOCK_BYTES))
+            ballast.write_bytes(bytes(20 * BLOCK_BYTES))
         with pytest.raises(DiskFull):
             await staging.write(content[:BLOCK_BYTES])
         await staging.abort()
+        disk.store._parts.shop.health._free_looked_s = -1e9  # a second later
         assert disk.store.degraded() == "its disk is full"
+        assert disk.store.takes_in()
         assert await present(disk.store) == before
         ballast.unlink()
-        assert await take_in(disk.store, FilePath("fits"), b"x", Absent()) is not None
+        disk.store._parts.shop.health._free_looked_s = -1e9
         assert disk.store.degraded() is None
+        assert await take_in(disk.store, FilePath("fits too"), b"x", Absent()) is not None
+
+
+@pytest.mark.needs_root
+async def test_on_a_full_disk_new_files_are_answered_and_events_refused(small: Path) -> None:
+    async with open_disk(small) as disk:
+        disk.write(HELLO, b"known")
+        known = await present(disk.store)
+        for number in range(40):
+            (small / f"new{number}").write_bytes(b"%d" % number)
+        with pytest.raises(OSError, match="No space left"):
+            (small / ".accord" / "ballast").write_bytes(bytes(20 * BLOCK_BYTES))
+        (small / "padding").write_bytes(b"")
+        for _ in range(3):
+            for number in range(40):
+                assert (await present(disk.store, FilePath(f"new{number}"))).digest == digest_of(b"%d" % number)
+                with suppress(StoreFailed):
+                    disk.store._index.flush()
+        assert (
+            "its index cannot be used" in (disk.store.degraded() or "") or disk.store.degraded() == "its disk is full"
+        )
+        assert disk.store._index.failure is not None
+        (small / HELLO).write_bytes(b"later")  # in the block that it has
+        assert isinstance(await disk.store.examine(HELLO, wait_s=WAIT_S), Unreachable)
+        assert disk.store._index.get(HELLO).clock == known.clock  # type: ignore[union-attr]
+        (small / ".accord" / "ballast").unlink()
+        assert contents(await present(disk.store)) == {digest_of(b"known"), digest_of(b"later")}
+        assert disk.store._index.failure is None
 
 
 async def test_a_damaged_file_goes_to_quarantine(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from accord.model.names import FilePath
 from accord.model.verdict import Absent, Present
 from accord.model.versions import EMPTY_CLOCK, found
 from accord.store import index as index_rules
-from accord.store.index import row_of
 from accord.store.index_file import open_index
+from accord.store.index_rows import row_of
 from accord.store.records import Record, Stat
 from accord.testing.store_conformance import digest_of, listed, present, version_of
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from accord.errors import InvalidPath, StoreFailed
 from accord.model.names import FilePath, Prefix, ServerName
-from accord.model.verdict import State
+from accord.model.verdict import State, Verdict
 from accord.server.listing import Merge, in_threads
 from accord.store.confinement import Confinement
 from accord.store.survey import Survey, collisions
@@ -183,7 +183,7 @@ async def test_a_listing_says_of_a_server_that_cannot_read_that_it_did_not_answe
         deny(monkeypatch, "closed", errno.EACCES)
         other = streamed({"closed/file": (await present(disk.store, FilePath("file")))})
         merge = Merge({SERVER: in_threads(disk.store.walk(Prefix(""), None)), ServerName("server2"): other})
-        verdicts = [verdict async for batch in merge.batches() for verdict in batch]
+        verdicts = [entry async for batch in merge.batches() for _, entry in batch if isinstance(entry, Verdict)]
         assert [(one.path, one.state_of(SERVER)) for one in verdicts] == [("closed/file", State.UNREACHABLE)]
         assert [one.state for one in merge.servers()] == ["unreachable", "answered"]
 

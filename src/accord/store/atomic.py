@@ -27,6 +27,7 @@ from accord.model.names import Digest, FilePath
 from accord.model.verdict import Present
 from accord.model.versions import Clock, Version, merge
 from accord.store.confinement import FOLDER_FLAGS, Confinement, NotAFile, open_at, require_regular
+from accord.store.health import Health
 from accord.store.index import Index
 from accord.store.records import RACY_WINDOW_NS, Record, Stat
 
@@ -51,7 +52,7 @@ def store_failure(error: OSError, doing: str) -> StoreFailed:
 
 @dataclass
 class Workshop:
-    """Where writing happens: folders inside the private one (kept open), the index, and what went wrong for good.
+    """Where writing happens: folders inside the private one (kept open), the index, and who is told what went wrong for good.
 
     `fsync` is injected so that a test can let it fail.
     """
@@ -61,27 +62,17 @@ class Workshop:
     staging_fd: int
     quarantine_fd: int
     now_ns: Callable[[], int]
+    health: Health
     fsync: Callable[[int], None] = os.fsync
-    degraded: str | None = None
-    full: str | None = None
-
-    def refuse_if_degraded(self) -> None:
-        if self.degraded is not None:
-            raise StoreFailed(f"This server no longer takes anything in: {self.degraded}.")
 
     def sync(self, fd: int) -> None:
         """Raises `StoreFailed`, and the store takes nothing in any more until it is started again."""
         try:
             self.fsync(fd)
         except OSError as error:
-            self.degraded = f"a write could not be made durable ({os.strerror(error.errno or 0)})"
-            raise StoreFailed(f"This server is degraded: {self.degraded}.") from error
-
-    def failed(self, error: OSError, doing: str) -> StoreFailed:
-        failure = store_failure(error, doing)
-        if isinstance(failure, DiskFull):
-            self.full = "its disk is full"
-        return failure
+            reason = f"a write could not be made durable ({os.strerror(error.errno or 0)})"
+            self.health.fail(reason)
+            raise StoreFailed(f"This server is degraded: {reason}.") from error
 
     def clean(self) -> None:
         """What a crash left in staging: dropped, but for copies that were being replaced."""
@@ -98,7 +89,7 @@ class Workshop:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self.failed(error, f"reaching '{path}'") from error
+            raise store_failure(error, f"reaching '{path}'") from error
         try:
             status = os.fstat(fd)
             require_regular(status.st_mode)
@@ -135,7 +126,7 @@ class StagedFile:
         self, shop: Workshop, path: FilePath, version: Version, clock: Clock, seen: Stat | None, record: Record | None
     ) -> None:
         """`seen` and `record` are what is to be replaced. Raises `DiskFull` at once where the copy cannot fit."""
-        shop.refuse_if_degraded()
+        shop.health.refuse_if_unfit()
         self._shop, self._path, self._version, self._clock = shop, path, version, clock
         self._seen, self._record = seen, record
         self._hasher, self._size = blake3(), 0
@@ -147,7 +138,7 @@ class StagedFile:
                 raise OSError(errno.ENOSPC, "")
             self._fd = os.open(self._name, _TEMP_FLAGS, _NEW_FILE_MODE, dir_fd=shop.staging_fd)
         except OSError as error:
-            raise shop.failed(error, f"taking in '{path}'") from error
+            raise store_failure(error, f"taking in '{path}'") from error
 
     @property
     def _open_fd(self) -> int:
@@ -164,7 +155,7 @@ class StagedFile:
             while rest:
                 rest = rest[os.write(fd, rest) :]
         except OSError as error:
-            raise self._shop.failed(error, f"taking in '{self._path}'") from error
+            raise store_failure(error, f"taking in '{self._path}'") from error
         self._hasher.update(block)
         self._size += len(block)
 
@@ -174,12 +165,12 @@ class StagedFile:
             digest = Digest(self._hasher.digest())
             if digest != self._version.digest or self._size != self._version.size:
                 raise IntegrityError("The bytes that came are not those of the version.", path=self._path)
-            self._shop.refuse_if_degraded()
+            self._shop.health.refuse_if_unfit()
             self._dress(fd)
             self._shop.sync(fd)
             return self._publish(fd, digest) if self._still_as_seen() else None
         except OSError as error:
-            raise self._shop.failed(error, f"taking in '{self._path}'") from error
+            raise store_failure(error, f"taking in '{self._path}'") from error
         finally:
             self.abort()
 
@@ -224,7 +215,6 @@ class StagedFile:
             shared=promised.shared,
         )
         shop.index.replace(self._path, promised, record, durable=False)
-        shop.full = None
         return record.present()
 
     def _promise(self) -> Record | None:

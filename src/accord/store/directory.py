@@ -30,6 +30,7 @@ from accord.store.confinement import Confinement
 from accord.store.copies import DirectoryCopy
 from accord.store.examining import TRIES, Examiner, Opened, TooLarge
 from accord.store.hashing import HashingPool, hash_blocks
+from accord.store.health import Health
 from accord.store.index import BATCH_S, Index
 from accord.store.index_file import open_index
 from accord.store.indexing import FirstIndexing
@@ -187,7 +188,10 @@ class DirectoryStore:
         return self._parts.indexing.progress()
 
     def degraded(self) -> str | None:
-        return self._parts.shop.degraded or self._parts.shop.full
+        return self._parts.shop.health.degraded()
+
+    def takes_in(self) -> bool:
+        return self._parts.shop.health.refusal() is None
 
     async def close(self) -> None:
         if self._closed:
@@ -249,13 +253,19 @@ class DirectoryStore:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _keep_flushing(self) -> None:
-        """Batched records become durable within a bounded time, also when nothing more comes."""
+        """Batched records become durable within a bounded time, also when nothing more comes; and what is not in its place any
+        more is noticed."""
+        failing = None
         while True:
             await asyncio.sleep(BATCH_S)
+            await self._in_thread(self._parts.shop.health.look)
             try:
                 await self._in_thread(lambda: self._index.flush(only_if_due=True))
+                failing = None
             except StoreFailed as error:
-                _log.error("the index cannot be written", reason=error.detail)
+                if error.detail != failing:
+                    failing = error.detail
+                    _log.error("the index cannot be written", reason=failing)
 
 
 def _answer_of(held: Copy | Answer) -> Answer:
@@ -304,7 +314,8 @@ def _assemble(
         private = PrivateFolder(root, beneath.root_fd)
         try:
             index = open_index(private.path, is_new_store=private.is_new)
-            shop = Workshop(beneath, index, private.staging_fd, private.quarantine_fd, now_ns, fsync)
+            health = Health(root, beneath.root_fd, private.lock_fd, index)
+            shop = Workshop(beneath, index, private.staging_fd, private.quarantine_fd, now_ns, health, fsync)
             shop.clean()
         except BaseException:
             private.close()
@@ -317,6 +328,7 @@ def _assemble(
     examiner = Examiner(beneath, index, judge, now_ns)
     jobs = PathJobs(examiner, pool)
     indexing = FirstIndexing(beneath, index, examiner, pool, judge, now_ns, jobs.later)
+    index.on_rebuilt = indexing.again
     return Parts(beneath, private, index, pool, examiner, jobs, indexing, shop, judge)
 
 

@@ -1,108 +1,69 @@
 """The index: one SQLite file that keeps, for each path, the digest that stat data vouch for, and the clock.
 
-One connection behind one lock. What only saves hashing again (first sights, refreshed stat data) is committed in batches; what must
-not be forgotten once told (events, staged versions) is committed at once. Commits are synced (WAL, synchronous=FULL).
+One connection behind one lock. What only saves hashing again (first sights, refreshed stat data) is committed in batches, and kept in
+memory alone where it cannot be written; what must not be forgotten once told (events, staged versions) is committed at once, or
+refused. Commits are synced (WAL, synchronous=FULL).
 
-A bounded cache in memory answers the hot path without lock or disk. What records mean is left to `records`; opening, and mending a
-broken file, to `index_file`.
+A file that turns out broken is opened anew, which moves it aside and begins another where that is needed. A row that turns out
+broken is dropped. Either way clocks are lost, and so the incarnation is a new one: no counter is used twice.
+
+A bounded cache in memory answers the hot path without lock or disk. What records mean is left to `records`, how they are written to
+`index_rows`; opening, and mending a broken file, to `index_file`.
 """
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
 
 import apsw
+import structlog
 
-from accord.codec import decode_clock, encode_clock
-from accord.errors import DiskFull, StoreFailed
+from accord.errors import IntegrityError, StoreFailed
 from accord.model.names import DIGEST_BYTES, Digest, FilePath
-from accord.model.verdict import Absent, Deleted, Present
-from accord.store.records import Record, Stat, nothing_there
+from accord.store.index_rows import ADD, GET, PUT, RANGE, RANGE_RECORDS, Known, Row, record_of, row_of, translated
+from accord.store.records import Record, nothing_there
 
 CACHED_RECORDS = 16_384
 BATCH_RECORDS = 16_384
 BATCH_S = 0.5
-RANGE_RECORDS = 2_000
 KEPT_BLOCK_LISTS = 20_000
+REOPEN_PAUSE_S = 10.0
+"""A broken file is opened anew at most so often."""
 
-Row = tuple[
-    str, int | None, int | None, int | None, int | None, int | None, int, bytes | None, bytes, int, int, str | None, int
-]
-"""A record as it is stored: path, the five of `Stat`, hashed_at_ns, digest, clock, executable, deleted, damaged, shared."""
+_FSYNC_CODES = frozenset({apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC})
+_BROKEN = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.ConnectionClosedError, UnicodeDecodeError)
 
-_COLUMNS = (
-    "path, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged, shared"
-)
-_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
-_GET = f"SELECT {_COLUMNS} FROM files WHERE path = ?"
-_PUT = f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES ({_MARKS})"
-_ADD = f"INSERT OR IGNORE INTO files ({_COLUMNS}) VALUES ({_MARKS})"
-_RANGE = f"SELECT {_COLUMNS} FROM files WHERE path > ? AND path <= ? ORDER BY path LIMIT {RANGE_RECORDS}"
+T = TypeVar("T")
+
+_log = structlog.get_logger("accord.store")
 
 
-class Known(NamedTuple):
-    """A cached record, ready for the hot path: the stat data that vouch and the answer they vouch for, or what an empty path means."""
+class Reopen(Protocol):
+    """Opens the index's file anew. `as_new`: it is broken although nothing shows, so begin another. Returns the incarnation too."""
 
-    record: Record | None
-    vouching: Stat | None
-    present: Present | None
-    if_gone: Absent | Deleted
-
-
-def row_of(path: str, record: Record) -> Row:
-    stat = record.stat or (None, None, None, None, None)
-    return (
-        path,
-        *stat,
-        record.hashed_at_ns,
-        record.digest,
-        encode_clock(record.clock),
-        int(record.executable),
-        int(record.deleted),
-        record.damaged,
-        int(record.shared),
-    )
-
-
-def _record_of(row: Row) -> Record:
-    _, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged, shared = row
-    stat = None
-    if size is not None:
-        stat = Stat(size, mtime_ns or 0, ctime_ns or 0, inode or 0, dev or 0)
-    return Record(
-        decode_clock(clock),
-        stat,
-        None if digest is None else Digest(digest),
-        hashed_at_ns,
-        bool(executable),
-        damaged,
-        bool(deleted),
-        bool(shared),
-    )
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """SQLite's errors as ours."""
-    try:
-        yield
-    except apsw.FullError as error:
-        raise DiskFull("There is no space left for the index.") from error
-    except apsw.Error as error:
-        raise StoreFailed(f"The index failed: {error}.") from error
+    def __call__(self, *, as_new: bool) -> tuple[apsw.Connection, str]: ...
 
 
 class Index:
-    """Thread-safe. All methods but `known` may wait for the disk; they raise `StoreFailed` or `DiskFull`."""
+    """Thread-safe. All methods but `known` and `distrust` may wait for the disk; they raise `StoreFailed` or `DiskFull`."""
 
-    def __init__(self, connection: apsw.Connection, incarnation: str) -> None:
+    def __init__(self, connection: apsw.Connection, incarnation: str, reopen: Reopen) -> None:
         self.incarnation = incarnation
+        self.failure: str | None = None
+        """Why the last attempt to write failed; None once one succeeds."""
+        self.unsound: str | None = None
+        """A commit could not be synced: nothing is promised any more."""
+        self.on_rebuilt: Callable[[], None] = _nothing
         self._db = connection
+        self._reopen = reopen
+        self._reopened_s = -REOPEN_PAUSE_S
         self._lock = threading.Lock()
+        self._closed = False
         self._uncommitted = 0
         self._batch_began_s = 0.0
         # Two generations make a cheap LRU: what is asked for moves to the young one; when that is full, the old one is forgotten.
@@ -119,81 +80,143 @@ class Index:
                 known = self._young.setdefault(path, known)
         return known
 
+    def distrust(self, path: str, known: Known) -> None:
+        """Let the hot path no longer believe that `known` may still be there, until something is recorded. For the event loop."""
+        if self._young.get(path) is known:
+            self._young[path] = known._replace(vouching=None, present=None)
+
     def get(self, path: FilePath) -> Record | None:
         known = self.known(path)
         if known is None:
-            with self._lock:
-                known = self._load(path)
+            known = self._guarded(lambda: self._load(path))
         return known.record
 
     def replace(self, path: FilePath, expected: Record | None, record: Record, *, durable: bool) -> bool:
-        """Write `record` if the path's is still `expected`; says whether it did. `durable` waits for the disk."""
-        with self._lock, self._transaction():
+        """Write `record` if the path's is still `expected`; says whether it did. `durable` waits for the disk. What is not durable
+        holds no event, and is kept in memory where it cannot be written."""
+
+        def work() -> bool:
             if self._load(path).record != expected:
                 return False
             self._begin(1)
-            self._db.execute(_PUT, row_of(path, record))
+            self._db.execute(PUT, row_of(path, record))
             if durable or self._due():
                 self._commit()
             self._remember(path, record)
-        return True
+            return True
+
+        if durable and self.unsound is not None:
+            raise StoreFailed(f"The index failed: {self.unsound}.")
+        try:
+            return self._guarded(work)
+        except StoreFailed:
+            if durable:
+                raise
+            with self._lock:
+                known = self.known(path)
+                if known is None or known.record != expected:
+                    raise
+                self._remember(path, record)
+            return True
 
     def add(self, rows: Sequence[Row]) -> None:
         """First sights, in bulk; a path that has a record keeps it."""
-        with self._lock, self._transaction():
+
+        def work() -> None:
             self._begin(len(rows))
-            self._db.executemany(_ADD, rows)
+            self._db.executemany(ADD, rows)
             if self._due():
                 self._commit()
             for row in rows:
                 self._young.pop(row[0], None)
                 self._old.pop(row[0], None)
 
+        self._guarded(work)
+
     def between(self, after: str, upto: str) -> Iterator[tuple[FilePath, Record]]:
         """Records with `after` < path <= `upto`, in order; read in bounded portions."""
         while True:
-            with self._lock, translated():
-                rows: list[Any] = self._db.execute(_RANGE, (after, upto)).fetchall()
+            low = after
+            rows: list[Any] = self._guarded(lambda low=low: self._db.execute(RANGE, (low, upto)).fetchall())  # type: ignore[misc]
             for row in rows:
-                yield FilePath.trusted(row[0]), _record_of(row)
+                try:
+                    record = record_of(row)
+                except (IntegrityError, ValueError) as error:
+                    self._guarded(lambda row=row, error=error: self._drop(row[0], error))  # type: ignore[misc]
+                else:
+                    yield FilePath.trusted(row[0]), record
             if len(rows) < RANGE_RECORDS:
                 return
             after = rows[-1][0]
 
     def flush(self, *, only_if_due: bool = False) -> None:
-        """Commit what is batched."""
-        with self._lock, self._transaction():
-            if self._uncommitted and (not only_if_due or self._due()):
+        """Commit what is batched. After a failure, see whether writing works again."""
+
+        def work() -> None:
+            if self.failure is not None and self.unsound is None:
+                self._begin(0)
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('tried', ?)", (str(time.time_ns()),))
+                self._commit()
+            elif self._uncommitted and (not only_if_due or self._due()):
                 self._commit()
 
+        self._guarded(work)
+
     def blocks(self, digest: Digest) -> tuple[Digest, ...] | None:
-        with self._lock, translated():
-            raw = self._db.execute("SELECT blocks FROM blocks WHERE digest = ?", (digest,)).get
-        if raw is None:
+        query = "SELECT blocks FROM blocks WHERE digest = ?"
+        raw = self._guarded(lambda: self._db.execute(query, (digest,)).get)
+        if raw is None or not raw or len(raw) % DIGEST_BYTES:
             return None
         return tuple(Digest(raw[at : at + DIGEST_BYTES]) for at in range(0, len(raw), DIGEST_BYTES))
 
     def keep_blocks(self, digest: Digest, blocks: Sequence[Digest]) -> None:
-        """They cost one pass over the file to make again, so the oldest are forgotten when there are too many."""
-        with self._lock, self._transaction():
+        """They cost one pass over the file to make again, so the oldest are forgotten when there are too many, and all where they
+        cannot be written (`failure` then says so)."""
+
+        def work() -> None:
             self._begin(1)
-            self._db.execute("INSERT OR IGNORE INTO blocks (digest, blocks) VALUES (?, ?)", (digest, b"".join(blocks)))
+            put = "INSERT OR REPLACE INTO blocks (digest, blocks) VALUES (?, ?)"
+            self._db.execute(put, (digest, b"".join(blocks)))
             newest = self._db.last_insert_rowid()
             self._db.execute("DELETE FROM blocks WHERE id <= ?", (newest - KEPT_BLOCK_LISTS,))
 
+        with suppress(StoreFailed):
+            self._guarded(work)
+
     def close(self) -> None:
-        self.flush()
-        with self._lock, translated():
-            self._db.close()
+        try:
+            self.flush()
+        finally:
+            with self._lock, translated():
+                self._closed = True
+                self._db.close(True)
+
+    @property
+    def settled(self) -> threading.Lock:
+        """Held while the file may be moved aside."""
+        return self._lock
 
     def _load(self, path: FilePath) -> Known:
         """Under the lock, so that an older record never takes a newer one's place in the cache."""
         known = self.known(path)
-        if known is None:
-            with translated():
-                row: Row | None = self._db.execute(_GET, (path,)).fetchone()
-            known = self._remember(path, None if row is None else _record_of(row))
-        return known
+        if known is not None:
+            return known
+        row: Row | None = self._db.execute(GET, (path,)).fetchone()
+        try:
+            return self._remember(path, None if row is None else record_of(row))
+        except (IntegrityError, ValueError) as error:
+            self._drop(path, error)
+            return self._remember(path, None)
+
+    def _drop(self, path: str, error: Exception) -> None:
+        """The row's clock is lost, with the counters that were used: they must not come again."""
+        incarnation = secrets.token_hex(8)
+        self._begin(1)
+        self._db.execute("DELETE FROM files WHERE path = ?", (path,))
+        self._db.execute("UPDATE meta SET value = ? WHERE key = 'incarnation'", (incarnation,))
+        self._commit()
+        self.incarnation = incarnation
+        _log.warning("a record in the index is broken; its file is hashed again", path=path, reason=str(error))
 
     def _remember(self, path: str, record: Record | None) -> Known:
         vouching = record.vouching() if record else None
@@ -217,17 +240,60 @@ class Index:
     def _commit(self) -> None:
         if self._db.in_transaction:
             self._db.execute("COMMIT")
+            self.failure = None
         self._uncommitted = 0
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """What could not be written is forgotten in memory too, with everything batched before it."""
-        try:
-            with translated():
-                yield
-        except StoreFailed:
+    def _guarded(self, work: Callable[[], T]) -> T:
+        """Under the lock. `work` may be done again, with another file and an empty cache behind it."""
+        with self._lock:
+            try:
+                try:
+                    return work()
+                except _BROKEN as error:
+                    if not self._open_anew(error, as_new=False):
+                        raise
+                try:
+                    return work()
+                except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as error:
+                    if not self._open_anew(error, as_new=True):
+                        raise
+                return work()
+            except (apsw.Error, UnicodeDecodeError) as error:
+                self._fail(error)
+                with translated():
+                    raise
+                raise AssertionError from error
+            except StoreFailed as failure:
+                self.failure = failure.detail
+                raise
+
+    def _fail(self, error: Exception) -> None:
+        """What was batched is undone. It stays in memory: it holds no event, so that forgetting it only means hashing again."""
+        self.failure = str(error)
+        if isinstance(error, apsw.Error) and getattr(error, "extendedresult", 0) in _FSYNC_CODES:
+            self.unsound = "a write could not be made durable"
+        with suppress(apsw.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            self._uncommitted = 0
-            self._young, self._old = {}, {}
-            raise
+        self._uncommitted = 0
+
+    def _open_anew(self, error: Exception, *, as_new: bool) -> bool:
+        """Whether the work is worth another try. Not after a failed sync, which is never tried again."""
+        now_s = time.monotonic()
+        recently = not as_new and now_s - self._reopened_s < REOPEN_PAUSE_S
+        if self._closed or recently or getattr(error, "extendedresult", 0) in _FSYNC_CODES:
+            return False
+        self._reopened_s = now_s
+        _log.error("the index failed; it is opened anew", reason=str(error))
+        with suppress(apsw.Error):
+            self._db.close(True)
+        self._uncommitted, self._young, self._old = 0, {}, {}
+        self._db, incarnation = self._reopen(as_new=as_new)
+        if incarnation != self.incarnation:
+            self.incarnation = incarnation
+            self.on_rebuilt()
+        return True
+
+
+def _nothing() -> None:
+    return None

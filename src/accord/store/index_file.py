@@ -17,7 +17,8 @@ import apsw
 import structlog
 
 from accord.errors import ConfigError, StoreFailed
-from accord.store.index import Index, translated
+from accord.store.index import Index
+from accord.store.index_rows import translated
 
 SCHEMA_VERSION = 1
 INDEX_NAME = "index.db"
@@ -65,30 +66,47 @@ def open_index(private: Path, *, is_new_store: bool = False) -> Index:
     """The index of the store whose private folder this is. Raises `ConfigError` if a newer release wrote it, or `StoreFailed`."""
     file = private / INDEX_NAME
     existed = file.exists()
-    try:
-        index = _open(file)
-    except _Broken as broken:
-        aside = _move_aside(file)
-        _log.warning(
-            "index is damaged; it is rebuilt from the files", index=str(file), reason=str(broken), kept_as=aside
-        )
-        return _open(file)
+    connection, incarnation = _opened(file)
     if not existed and not is_new_store:
         _log.warning("index is missing; it is rebuilt from the files", index=str(file))
-    return index
+
+    def reopen(*, as_new: bool) -> tuple[apsw.Connection, str]:
+        return _opened(file, as_new=as_new)
+
+    return Index(connection, incarnation, reopen)
 
 
 class _Broken(Exception):
     """The file is no index, or not a whole one."""
 
 
-def _open(file: Path) -> Index:
+def _opened(file: Path, *, as_new: bool = False) -> tuple[apsw.Connection, str]:
+    """What is there, or a new one in place of a broken one."""
+    try:
+        if as_new:
+            raise _Broken("it failed again")
+        return _open(file)
+    except _Broken as broken:
+        try:
+            aside = _move_aside(file)
+        except OSError as error:
+            raise StoreFailed(f"The broken index {file} cannot be moved aside: {error.strerror}.") from error
+        _log.warning(
+            "index is damaged; it is rebuilt from the files", index=str(file), reason=str(broken), kept_as=aside
+        )
+    try:
+        return _open(file)
+    except _Broken as broken:
+        raise StoreFailed(f"The index {file} cannot be made: {broken}.") from broken
+
+
+def _open(file: Path) -> tuple[apsw.Connection, str]:
     try:
         connection = apsw.Connection(str(file))
     except apsw.Error as error:
         raise StoreFailed(f"The index {file} cannot be opened: {error}.") from error
     try:
-        return Index(connection, _prepare(connection, file))
+        return connection, _prepare(connection, file)
     except (apsw.NotADBError, apsw.CorruptError, apsw.IOError) as error:
         connection.close()
         raise _Broken(str(error)) from error

@@ -27,7 +27,8 @@ from accord.model.versions import Version, found
 from accord.store.confinement import READ_FLAGS, Confinement
 from accord.store.examining import Examiner, Opened, TooLarge
 from accord.store.hashing import HashingPool, own_buffer
-from accord.store.index import Index, Row
+from accord.store.index import Index
+from accord.store.index_rows import Row
 from accord.store.port import Indexing
 from accord.store.records import RACY_WINDOW_NS, Judge, Stat, is_executable
 from accord.store.survey import Survey
@@ -54,7 +55,7 @@ class _Tools:
 
 
 class FirstIndexing:
-    """Runs in a thread of its own from `start` until it has been through the tree, or `stop`."""
+    """Runs in a thread of its own from `start` until it has been through the tree, or `stop`; and `again` when all is forgotten."""
 
     def __init__(
         self,
@@ -76,16 +77,34 @@ class FirstIndexing:
         self._mean_bytes = 0  # of the last run; a guess for the next
         self._stopping = threading.Event()
         self.ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="accord-indexing", daemon=True)
+        self._running = threading.Lock()
+        self._is_running = self._once_more = False
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="accord-indexing", daemon=True)
+        self._is_running = True
         self._thread.start()
+
+    def again(self) -> None:
+        """The index has been begun anew: go through the tree once more. Does not wait, and touches no index."""
+        with self._running:
+            if self._thread is None or self._stopping.is_set():
+                return
+            self.ended.clear()
+            if self._is_running:
+                self._once_more = True
+            else:
+                self.start()
 
     def stop(self) -> None:
         """Ends it early; what it has hashed stays. Does not wait for runs that the pool has begun."""
         self._stopping.set()
         self._room.release(RUNS_IN_FLIGHT)
-        self._thread.join()
+        with self._running:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def progress(self) -> Indexing:
         with self._counting:
@@ -98,6 +117,19 @@ class FirstIndexing:
             )
 
     def _run(self) -> None:
+        while True:
+            self._survey = Survey()
+            self._found_files = self._hashed_files = self._hashed_bytes = 0
+            self._go_through()
+            with self._running:
+                if not self._once_more or self._stopping.is_set():
+                    self._is_running = False
+                    if not self._stopping.is_set():
+                        self.ended.set()
+                    return
+                self._once_more = False
+
+    def _go_through(self) -> None:
         began_s = logged_s = time.monotonic()
         running: list[Future[None]] = []
         low = ""
@@ -132,7 +164,6 @@ class FirstIndexing:
         except StoreFailed as error:
             _log.error("what was hashed could not be recorded", reason=error.detail)
         if not self._stopping.is_set():
-            self.ended.set()
             seconds = round(time.monotonic() - began_s, 3)
             counts = {"new": self._hashed_files, "found": self._found_files, "seconds": seconds}
             self._report(counts)

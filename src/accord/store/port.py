@@ -164,7 +164,13 @@ class Store(Protocol):
     def indexing(self) -> Indexing: ...
 
     def degraded(self) -> str | None:
-        """Why the store no longer takes anything in (a failed fsync, a full disk), or None."""
+        """What is wrong with the store, for people and for /ready, or None: it no longer takes anything in, its disk is full, its
+        index cannot be written. Never what befell a single file or version."""
+        ...
+
+    def takes_in(self) -> bool:
+        """Whether it is worth trying to `stage` anything at all: not after a failed fsync, nor while the folder is not in its
+        place. A full disk is no reason: a version that does not fit is refused by itself (`DiskFull`)."""
         ...
 
     async def close(self) -> None: ...

@@ -23,7 +23,8 @@ class PrivateFolder:
         try:
             self.is_new = not self.path.exists()
             private_fd = self._folder(root_fd, PRIVATE_FOLDER)
-            self._open.append(lock_store(self.path))
+            self.lock_fd = lock_store(self.path)
+            self._open.append(self.lock_fd)
             self.staging_fd = self._folder(private_fd, "staging")
             self.quarantine_fd = self._folder(private_fd, "quarantine")
             self._folder(private_fd, "versions")

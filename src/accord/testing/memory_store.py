@@ -223,6 +223,9 @@ class MemoryStore:
     def degraded(self) -> str | None:
         return self.broken
 
+    def takes_in(self) -> bool:
+        return self.broken is None
+
     async def close(self) -> None:
         return
 

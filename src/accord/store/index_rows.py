@@ -1,0 +1,84 @@
+"""Records as rows of the index's table and as what is cached of them: the statements, and the translation both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import apsw
+
+from accord.codec import decode_clock, encode_clock
+from accord.errors import DiskFull, StoreFailed
+from accord.model.names import Digest
+from accord.model.verdict import Absent, Deleted, Present
+from accord.store.records import Record, Stat
+
+RANGE_RECORDS = 2_000
+
+Row = tuple[
+    str, int | None, int | None, int | None, int | None, int | None, int, bytes | None, bytes, int, int, str | None, int
+]
+"""A record as it is stored: path, the five of `Stat`, hashed_at_ns, digest, clock, executable, deleted, damaged, shared."""
+
+_COLUMNS = (
+    "path, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged, shared"
+)
+_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+GET = f"SELECT {_COLUMNS} FROM files WHERE path = ?"
+PUT = f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES ({_MARKS})"
+ADD = f"INSERT OR IGNORE INTO files ({_COLUMNS}) VALUES ({_MARKS})"
+RANGE = f"SELECT {_COLUMNS} FROM files WHERE path > ? AND path <= ? ORDER BY path LIMIT {RANGE_RECORDS}"
+
+
+class Known(NamedTuple):
+    """A cached record, ready for the hot path: the stat data that vouch and the answer they vouch for, or what an empty path means."""
+
+    record: Record | None
+    vouching: Stat | None
+    present: Present | None
+    if_gone: Absent | Deleted
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """SQLite's errors as ours."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise DiskFull("There is no space left for the index.") from error
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise StoreFailed(f"The index failed: {error}.") from error
+
+
+def row_of(path: str, record: Record) -> Row:
+    stat = record.stat or (None, None, None, None, None)
+    return (
+        path,
+        *stat,
+        record.hashed_at_ns,
+        record.digest,
+        encode_clock(record.clock),
+        int(record.executable),
+        int(record.deleted),
+        record.damaged,
+        int(record.shared),
+    )
+
+
+def record_of(row: Row) -> Record:
+    """Raises `IntegrityError` or `ValueError` for a row that was never written so."""
+    _, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged, shared = row
+    stat = None
+    if size is not None:
+        stat = Stat(size, mtime_ns or 0, ctime_ns or 0, inode or 0, dev or 0)
+    return Record(
+        decode_clock(clock),
+        stat,
+        None if digest is None else Digest(digest),
+        hashed_at_ns,
+        bool(executable),
+        damaged,
+        bool(deleted),
+        bool(shared),
+    )
