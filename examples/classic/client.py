@@ -9,11 +9,12 @@ from accord.errors import NotFound, RivalVersions
 def main(name: str) -> int:
     with accord.Client("http://127.0.0.1:65001", "http://127.0.0.1:65002") as client:
         try:
-            sys.stdout.write(client.read(name).content.decode())
+            sys.stdout.buffer.write(client.read(name).content)
         except RivalVersions as rivals:
             for version in client.rivals(name):
-                print(f"--- {', '.join(version.servers)} ---")
-                sys.stdout.write(client.read(name, version=str(version.digest)).content.decode())
+                print(f"--- {', '.join(version.servers)} ---", flush=True)
+                sys.stdout.buffer.write(client.read(name, version=str(version.digest)).content)
+                sys.stdout.buffer.flush()
             return rivals.exit_code
         except NotFound as missing:
             print("File Not Found")
@@ -26,5 +27,6 @@ def main(name: str) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python client.py NAME")
+        print("usage: python client.py NAME", file=sys.stderr)
+        sys.exit(2)
     sys.exit(main(sys.argv[1]))

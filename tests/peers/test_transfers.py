@@ -265,7 +265,7 @@ async def test_a_peer_that_is_down_is_not_called() -> None:
         pass
     async with linked(port) as peers:
         status = await settled(peers, PeerState.DOWN)
-        with pytest.raises(PeerUnreachable, match="^refused the connection$"):
+        with pytest.raises(PeerUnreachable, match=r"^refused the connection$"):
             await fetched(peers)
         assert status.reason
 

@@ -100,3 +100,9 @@ def test_the_classic_session_shows_the_same_twice_and_leaves_the_samples_alone(t
             assert client("nothing.txt") == (5, "File Not Found\n")
         assert checked_in() == SAMPLES
         assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("accord-")] == []
+
+
+def test_wrong_usage_is_exit_2() -> None:
+    done = subprocess.run([sys.executable, "client.py"], cwd=FOLDER, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "usage: python client.py NAME\n"

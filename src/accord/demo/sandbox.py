@@ -22,17 +22,11 @@ import apsw
 
 from accord.cluster_key import new_key_file
 from accord.demo.samples import lay_out
-from accord.errors import AccordError
+from accord.errors import DemoFailed
 
 START_WAIT_S = 60.0
 STOP_WAIT_S = 15.0
 POLL_S = 0.05
-
-
-class DemoFailed(AccordError):
-    """A server of the demonstration did not do what it should; its log says more."""
-
-    type, title = "demo", "The Demonstration Failed"
 
 
 def wait_until(condition: Callable[[], bool], what: str, wait_s: float = START_WAIT_S) -> None:

@@ -94,6 +94,7 @@ def run_demo(console: Console, *, once: bool) -> bool:
         take(tour)
         _summary(tour)
         if not once:
+            _by_default_again(tour)
             _stay(tour)
         return tour.went_right
 
@@ -254,6 +255,15 @@ def _as_typed() -> str:
     return shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m accord"
 
 
+def _by_default_again(tour: Tour) -> None:
+    """What a visitor edits now becomes a rival, as anywhere else."""
+    tour.say(
+        "So far both adopted what was edited in their directories. From here on they have the default: an edit makes rivals."
+    )
+    with _stopped(tour, tour.first, tour.second):
+        pass
+
+
 def _stay(tour: Tour) -> None:
     first, second = tour.first, tour.second
     tour.console.print("\nThe servers stay up; play with them. Their directories are ordinary folders:")
@@ -262,9 +272,8 @@ def _stay(tour: Tour) -> None:
     accord = escape(_as_typed())
     tour.console.print(
         f"\n  {accord} ls --server {first.url}\n  {accord} stat file2.txt --server {first.url}\n"
-        f"  {accord} diff file2.txt --server {first.url}\n  echo new > {escape(str(first.root))}/mine.txt\n"
-        f"  {accord} cat mine.txt --server {second.url}\n\nBoth adopt what is edited in their directories by now "
-        "(--outside-changes adopt); by default an edit makes rivals.\nCtrl-C ends the demonstration and removes its files."
+        f"  {accord} diff file2.txt --server {first.url}\n  echo edited >> {escape(str(first.root))}/file3.txt\n"
+        f"  {accord} stat file3.txt --server {second.url}\n\nCtrl-C ends the demonstration and removes its files."
     )
     while all(server.process and server.process.poll() is None for server in (first, second)):
         time.sleep(1)
