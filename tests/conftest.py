@@ -1,13 +1,19 @@
-"""What all tests share: what to do where a test needs more than the machine gives."""
+"""What all tests share: a quiet log, and what to do where a test needs more than the machine gives."""
 
 from __future__ import annotations
 
+import logging
 import os
 
 import pytest
+import structlog
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Log lines go where pytest keeps them for the tests that fail, and never between its dots, whichever thread writes them when.
+    logging.getLogger().setLevel(logging.INFO)
+    logging.lastResort = None
+    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
     config.addinivalue_line("markers", "needs_root: mounts, makes devices or changes its user; only root may")
 
 

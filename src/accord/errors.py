@@ -1,16 +1,17 @@
 """Every error that Accord names: one hierarchy, each class with its problem type, HTTP status and exit code.
 
-AccordError                      status  exit
+AccordError                         500     1   (status, exit code)
 ├── UsageError                      400     2   the request or command makes no sense as written
 │   ├── InvalidPath                 400     2
 │   ├── InvalidQuery                400     2
 │   └── ConfigError                 500     2
 ├── NotAuthorised                   401     4
 ├── NotFound                        404     5   every server said so
+│   └── NoSuchPage                  404     5   the address names nothing that this server has
 ├── NoSuchVersion                   404     5   the path exists, that version of it is with nobody who answered
 ├── Gone                            410     5   the current version is a tombstone
 ├── NotAllowed                      405     2
-├── Conflict
+├── Conflict                        409     1
 │   └── RivalVersions               409     6
 ├── PreconditionFailed              412     1
 ├── RangeNotSatisfiable             416     2
@@ -24,7 +25,10 @@ AccordError                      status  exit
 ├── IntegrityError                  500     8
 │   └── DamagedEverywhere           500     8
 ├── StoreFailed                     500     1   the operating system refused; the text says what
-│   └── DiskFull                    507     1
+│   ├── DiskFull                    507     1
+│   └── NotSaved                    500     1   the client's own disk refused
+├── CannotStart                     500     1
+├── DemoFailed                      500     1
 └── PeerFailed                      502     3   another server broke off or answered garbage
     ├── PeerUnreachable             502     3
     └── PeerRefused                 502     3   it answered, and will not talk to us (key, protocol version, cluster)
@@ -172,6 +176,18 @@ class StoreFailed(AccordError):
 
 class DiskFull(StoreFailed):
     type, title, status = "disk-full", "No Space Left", 507
+
+
+class CannotStart(AccordError):
+    """The machine does not let the server start: the port is taken, the directory is not there."""
+
+    type, title = "cannot-start", "The Server Cannot Start"
+
+
+class DemoFailed(AccordError):
+    """A server of the demonstration did not do what it should; its log says more."""
+
+    type, title = "demo", "The Demonstration Failed"
 
 
 class NotSaved(StoreFailed):

@@ -30,7 +30,7 @@ from accord.config import Config, Flags, load_config
 from accord.engine.heal import Healer
 from accord.engine.heal_queue import HealQueue
 from accord.engine.read import Reader
-from accord.errors import AccordError, ConfigError
+from accord.errors import CannotStart, ConfigError
 from accord.logs import configure_logging
 from accord.model.names import ServerName
 from accord.peers.cluster import PeerLinks
@@ -51,12 +51,6 @@ BACKLOG_CONNECTIONS = 2048
 MAX_OPEN_FILES = 65_536
 
 _log = structlog.get_logger("accord.serve")
-
-
-class CannotStart(AccordError):
-    """The machine does not let the server start: the port is taken, the directory is not there."""
-
-    type, title = "cannot-start", "The Server Cannot Start"
 
 
 class _HttpServer(uvicorn.Server):

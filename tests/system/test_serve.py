@@ -15,9 +15,9 @@ import pytest
 
 from accord.addresses import ServerSpec
 from accord.config import Flags, load_config
-from accord.errors import ConfigError
+from accord.errors import CannotStart, ConfigError
 from accord.model.names import ServerName
-from accord.serving import CannotStart, start_server
+from accord.serving import start_server
 from tests.system.harness import Cluster, Server, connected, free_ports, request_bytes, wait_until
 
 ACCORD = [sys.executable, "-m", "accord"]
