@@ -211,6 +211,8 @@ async def test_a_stalled_healing_of_the_same_path_gives_way_too(
     await slow.write(SMALL[:1])
     clock.now_s += STALLED_S
     await quick.write(SMALL)
+    await until(lambda: store.open_stagings == 1)
+    assert not healer.makes_room(PATH), "the place is the quick one's, also once the slow one has ended"
     quick.proven()
     await healer.settle()
     assert store.files[PATH].content == SMALL

@@ -8,12 +8,14 @@ from contextlib import aclosing
 import pytest
 
 from accord.engine.holders import MAX_DOUBTS, Holders
+from accord.engine.read import find_version
 from accord.errors import IntegrityError, PeerFailed, StillChecking
-from accord.model.names import FilePath
+from accord.model.names import DigestPrefix, FilePath
 from accord.model.verdict import Damaged, Kind, Present, State
+from accord.model.versions import Actor, Clock, Entry, Version
 from accord.store.port import BLOCK_BYTES
 from accord.testing.memory_peers import MemoryPeers
-from accord.testing.memory_store import MemoryStore, digest_of
+from accord.testing.memory_store import MemoryCopy, MemoryStore, digest_of
 from tests.engine.trio import LARGE, PATH, SECOND, SMALL, THIRD, Trio, trio, until
 
 
@@ -137,6 +139,15 @@ async def test_the_first_part_heals_and_later_ones_ask_nobody() -> None:
         assert servers.peers.fetched == []
 
 
+async def test_what_was_proven_on_the_way_in_is_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with trio() as servers:
+        servers.second.put_outside(PATH, LARGE)
+        await servers.part(10, 20)
+        await servers.healer.settle()
+        monkeypatch.delattr(MemoryCopy, "block_digests")
+        assert await servers.part(30, 40) == LARGE[30:40]
+
+
 async def test_a_part_costs_the_whole_only_once_and_then_its_blocks() -> None:
     async with trio() as servers:
         servers.mine.broken = "nothing is healed here"
@@ -188,6 +199,10 @@ async def test_a_part_that_one_server_cut_short_is_completed_by_the_next() -> No
         servers.peers.faults[THIRD].break_after_bytes = 9
         with pytest.raises(PeerFailed, match="connection lost"):
             await servers.part(10, len(LARGE))
+        servers.peers.faults[THIRD].ends_there = True
+        with pytest.raises(PeerFailed):
+            await servers.part(10, len(LARGE))
+        assert servers.peers.doubted == [], "what was cut short is not wrong"
 
 
 async def test_whoever_waits_too_long_for_a_part_is_told_to_come_back_while_it_goes_on() -> None:
@@ -215,6 +230,25 @@ async def test_all_of_a_file_asked_for_as_a_range_is_streamed_as_the_whole_is() 
         servers.second.put_outside(PATH, LARGE)
         assert await servers.part(0, len(LARGE)) == LARGE
         assert servers.peers.fetched == [(SECOND, PATH, 0, None)]
+
+
+async def test_an_older_version_is_not_taken_in_for_the_current_one() -> None:
+    old, new = (Version(digest_of(text), len(text), at, "server2") for at, text in enumerate((b"old", b"new")))
+    actor = Actor("a")
+    async with trio() as servers:
+        for store, text, clock in (
+            (servers.second, b"new", Clock((Entry(actor, 2, (new,)),))),
+            (servers.third, b"old", Clock((Entry(actor, 1, (old,)),))),
+        ):
+            store.put_outside(PATH, text)
+            store.records[PATH] = store.recorded(store.files[PATH], clock)
+        reading = await servers.reader.read(PATH)
+        assert reading.verdict.kind is Kind.STALE
+        held = find_version(reading, DigestPrefix(str(digest_of(b"old"))))
+        body = servers.reader.body(reading, held)
+        async with aclosing(body.blocks()) as blocks:  # type: ignore[type-var]
+            assert await anext(blocks) == b"old"
+            assert servers.mine.open_stagings == 0
 
 
 async def test_a_rival_elsewhere_is_proven_and_not_taken_in() -> None:

@@ -96,6 +96,14 @@ async def test_a_server_that_sends_too_much_of_a_small_file_is_followed_by_the_n
     assert b"".join([block async for block in body.blocks()]) == WANTED[:100]
 
 
+async def test_a_small_file_that_never_ends_is_not_gathered() -> None:
+    sent = [b"a" * 100, b"b", *[b"c"] * 1000]
+    taken = iter(sent)
+    body = remote({FIRST: taken}, WANTED[:100])  # type: ignore[dict-item]
+    assert await handed_on(body.blocks(), IntegrityError) == 0
+    assert len(list(taken)) == 1000
+
+
 async def test_a_server_that_sends_too_little_is_followed_at_the_byte_where_it_stopped() -> None:
     body = remote({FIRST: [WANTED[: BLOCK_BYTES + 7]], SECOND: [WANTED[BLOCK_BYTES + 7 :]]})
     assert b"".join([block async for block in body.blocks()]) == WANTED

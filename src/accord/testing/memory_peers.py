@@ -30,6 +30,8 @@ class Faults:
     """It answers only once this is set."""
     break_after_bytes: int | None = None
     """Each fetch breaks off after so many bytes."""
+    ends_there: bool = False
+    """... and as if that were all."""
     flip_at: int | None = None
     """Each fetch delivers the byte at this offset of the content wrong."""
     answers: dict[FilePath, Answer] = field(default_factory=dict)
@@ -94,6 +96,8 @@ class MemoryPeers:
                     left = self._left(server, offset - start)
                     yield self._spoilt(server, block, offset)[:left]
                     if left is not None and left < len(block):
+                        if self.faults[server].ends_there:
+                            return
                         raise PeerUnreachable("connection lost", path=path)
                     offset += len(block)
             if start == 0 and offset == held.answer.size:
