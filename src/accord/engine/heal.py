@@ -57,7 +57,7 @@ class Healer:
 
     def tee(self, verdict: Verdict, local: Answer) -> HealingTee | None:
         """What to pass the current version's bytes through, or None where there is nothing to heal."""
-        if not lacks(verdict, local) or self._store.degraded() is not None:
+        if not lacks(verdict, local) or not self._store.takes_in():
             return None
         return HealingTee(self, self._store, verdict, local)
 
