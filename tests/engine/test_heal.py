@@ -63,8 +63,8 @@ class Gated:
         self.aborted_at_work = False
         self._writing_now = False
 
-    def degraded(self) -> str | None:
-        return None
+    def takes_in(self) -> bool:
+        return True
 
     async def stage(self, *given: Any, **named: Any) -> Staging:
         staged = await self.store.stage(*given, **named)
@@ -156,6 +156,17 @@ async def test_bytes_of_another_version_are_not_committed(healer: Healer, store:
 async def test_a_degraded_store_is_not_asked(healer: Healer, store: MemoryStore) -> None:
     store.broken = "a write could not be made durable"
     assert healer.tee(*await partial(store)) is None
+
+
+async def test_a_full_disk_keeps_nothing_from_being_tried(
+    healer: Healer, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "degraded", lambda: "its disk is full")  # what does not fit is refused by itself
+    tee = await tee_of(healer, store, content=SMALL)
+    await tee.write(SMALL)
+    tee.proven()
+    await healer.settle()
+    assert store.files[PATH].content == SMALL
 
 
 async def test_one_healing_a_path(healer: Healer, store: MemoryStore) -> None:
