@@ -5,7 +5,6 @@ What the flags override is `config`'s, how a server starts and ends is `serving`
 
 from __future__ import annotations
 
-import gc
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,15 +114,8 @@ def serve(
     me = name or _only_name(file)
     loaded = load_config(file, _flags(me, root, listen, peer, settings), os.environ)
     configure_logging(LogForm(log))
-    _collect_less_often()
     serve_blocking(loaded, me)
     return 0
-
-
-def _collect_less_often() -> None:
-    """What a listing makes is freed by counting references; looking for cycles in it would cost as much as the listing itself."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _only_name(file: Path | None) -> str:
