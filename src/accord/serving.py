@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import resource
 import signal
@@ -98,7 +99,9 @@ async def start_server(config: Config, name: str) -> AsyncIterator[RunningServer
     host, port = spec.listen_address
     async with AsyncExitStack() as ending:
         listener = ending.enter_context(_bound(host, port))
-        store = await open_directory_store(root, spec.name, outside_changes=config.outside_changes)
+        store = await open_directory_store(
+            root, spec.name, outside_changes=config.outside_changes, keep_days=config.keep_days
+        )
         ending.push_async_callback(store.close)
         peers = _peer_links(config, spec.name)
         await peers.start()
@@ -147,7 +150,10 @@ async def serve(config: Config, name: str) -> None:
 
 
 def serve_blocking(config: Config, name: str) -> None:
-    """`serve` in an event loop of its own."""
+    """`serve` in an event loop of its own; the process is this server's."""
+    # What a listing makes is freed by counting references; looking for cycles in it would cost as much as the listing itself.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(config, name))
 

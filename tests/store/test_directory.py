@@ -201,3 +201,58 @@ async def test_a_glance_never_opens_what_it_does_not_know(tmp_path: Path, monkey
         monkeypatch.setattr(disk.store._beneath, "open_cached", lambda path: pytest.fail(f"'{path}' was opened"))
         assert disk.store.glance(fifo) is None
         assert await disk.store.examine(fifo, wait_s=WAIT_S) == Absent("not a regular file")
+
+
+_WRITE_TO_FIFO = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_WRONLY)
+os.write(fd, b"for its reader")
+os.close(fd)
+"""
+
+
+def _writing_to(fifo: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", _WRITE_TO_FIFO, str(fifo)])
+
+
+async def test_a_fifo_in_the_place_of_a_known_file_keeps_its_writer_and_what_is_written(tmp_path: Path) -> None:
+    async with open_disk(tmp_path) as disk:
+        disk.write(HELLO, b"known")
+        await present(disk.store)
+        disk.remove(HELLO)
+        os.mkfifo(tmp_path / HELLO)
+        for _ in range(2):
+            assert disk.store.glance(HELLO) is None
+        assert len(disk.store._fifos) == 1
+        writer = _writing_to(tmp_path / HELLO)
+        assert disk.store.glance(HELLO) is None
+        assert await disk.store.examine(HELLO, wait_s=WAIT_S) == Absent("not a regular file")
+        assert await asyncio.to_thread(writer.wait, 60) == 0
+        assert disk.store.glance(HELLO) is None
+        reader = os.open(tmp_path / HELLO, os.O_RDONLY | os.O_NONBLOCK)
+        assert os.read(reader, 100) == b"for its reader"
+        os.close(reader)
+        disk.remove(HELLO)
+        disk.write(HELLO, b"known")
+        await present(disk.store)
+        held = disk.store.glance(HELLO)
+        assert held is not None
+        assert not is_answer(held)
+        held.close()
+
+
+async def test_a_modified_time_out_of_all_bounds_is_glanced_at_like_any_other(tmp_path: Path) -> None:
+    async with open_disk(tmp_path) as disk:
+        disk.write(HELLO, b"from the future")
+        try:
+            os.utime(tmp_path / HELLO, (10**10, 10**10))  # the year 2286
+        except OverflowError:
+            pytest.skip("this system has no such times")
+        if (tmp_path / HELLO).stat().st_mtime < 10**10:
+            pytest.skip("this file system has no such times")
+        answer = await present(disk.store)
+        held = disk.store.glance(HELLO)
+        assert held is not None
+        assert not is_answer(held)
+        held.close()
+        assert disk.store.glance_answer(HELLO) == answer

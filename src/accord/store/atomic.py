@@ -16,121 +16,47 @@ import ctypes
 import errno
 import os
 import secrets
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from blake3 import blake3
 
-from accord.errors import DiskFull, IntegrityError, StoreFailed
+from accord.errors import IntegrityError, StoreFailed
 from accord.model.names import Digest, FilePath
 from accord.model.verdict import Present
 from accord.model.versions import Clock, Version, merge
-from accord.store.confinement import FOLDER_FLAGS, Confinement, NotAFile, open_at, require_regular
-from accord.store.health import Health
-from accord.store.index import Index
 from accord.store.records import RACY_WINDOW_NS, Record, Stat
+from accord.store.workshop import REPLACING_SUFFIX, Workshop, store_failure
 
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _TEMP_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _NEW_FILE_MODE = 0o666
-_NEW_FOLDER_MODE = 0o777
 _MAX_UTIME_NS = (1 << 63) - 1
-REPLACING_SUFFIX = ".replacing"
-"""A temporary file with this suffix may be a damaged copy that was just exchanged: start-up keeps it in quarantine."""
-
 _renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-
-
-def store_failure(error: OSError, doing: str) -> StoreFailed:
-    """What the operating system refused, as ours."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"There is no space left for {doing}.")
-    return StoreFailed(f"{doing[:1].upper()}{doing[1:]} failed: {os.strerror(error.errno or 0)}.")
-
-
-@dataclass
-class Workshop:
-    """Where writing happens: folders inside the private one (kept open), the index, and who is told what went wrong for good.
-
-    `fsync` is injected so that a test can let it fail.
-    """
-
-    beneath: Confinement
-    index: Index
-    staging_fd: int
-    quarantine_fd: int
-    now_ns: Callable[[], int]
-    health: Health
-    fsync: Callable[[int], None] = os.fsync
-
-    def sync(self, fd: int) -> None:
-        """Raises `StoreFailed`, and the store takes nothing in any more until it is started again."""
-        try:
-            self.fsync(fd)
-        except OSError as error:
-            reason = f"a write could not be made durable ({os.strerror(error.errno or 0)})"
-            self.health.fail(reason)
-            raise StoreFailed(f"This server is degraded: {reason}.") from error
-
-    def clean(self) -> None:
-        """What a crash left in staging: dropped, but for copies that were being replaced."""
-        for name in os.listdir(self.staging_fd):
-            if name.endswith(REPLACING_SUFFIX):
-                os.rename(name, name, src_dir_fd=self.staging_fd, dst_dir_fd=self.quarantine_fd)
-            else:
-                os.unlink(name, dir_fd=self.staging_fd)
-
-    def stat_of(self, path: FilePath) -> Stat | None:
-        """Stat data of the regular file at the path, None for nothing. Raises `StoreFailed` for an obstacle."""
-        try:
-            fd = self.beneath.probe(path)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise store_failure(error, f"reaching '{path}'") from error
-        try:
-            status = os.fstat(fd)
-            require_regular(status.st_mode)
-            return Stat.of(status)
-        except NotAFile as error:
-            raise StoreFailed(f"There is {error.obstacle} at '{path}'.", path=path) from error
-        finally:
-            os.close(fd)
-
-    def folder_for(self, path: FilePath) -> int:
-        """The folder of `path`, open; what is missing on the way is made, and each new entry synced."""
-        at = self.beneath.open_folder("")
-        try:
-            for segment in path.segments[:-1]:
-                try:
-                    below = open_at(at, segment, FOLDER_FLAGS)
-                except FileNotFoundError:
-                    with suppress(FileExistsError):
-                        os.mkdir(segment, _NEW_FOLDER_MODE, dir_fd=at)
-                    self.sync(at)
-                    below = open_at(at, segment, FOLDER_FLAGS)
-                os.close(at)
-                at = below
-        except BaseException:
-            os.close(at)
-            raise
-        return at
 
 
 class StagedFile:
     """One copy being taken in. Not thread-safe: one call at a time. After `commit` or `abort` nothing is left in staging."""
 
     def __init__(
-        self, shop: Workshop, path: FilePath, version: Version, clock: Clock, seen: Stat | None, record: Record | None
+        self,
+        shop: Workshop,
+        path: FilePath,
+        version: Version,
+        clock: Clock,
+        seen: Stat | None,
+        record: Record | None,
+        *,
+        overtaken: bool = False,
     ) -> None:
-        """`seen` and `record` are what is to be replaced. Raises `DiskFull` at once where the copy cannot fit."""
+        """`seen` and `record` are what is to be replaced. `overtaken`: it is not what the taker was told, so that nothing will be
+        committed. Raises `DiskFull` at once where the copy cannot fit."""
         shop.health.refuse_if_unfit()
         self._shop, self._path, self._version, self._clock = shop, path, version, clock
-        self._seen, self._record = seen, record
+        self._seen, self._record, self._overtaken = seen, record, overtaken
         self._hasher, self._size = blake3(), 0
-        self._name = secrets.token_hex(16) + (REPLACING_SUFFIX if seen is not None else "")
+        self._name = secrets.token_hex(16)
         self._fd: int | None = None
         try:
             space = os.fstatvfs(shop.staging_fd)
@@ -191,7 +117,11 @@ class StagedFile:
         os.utime(fd, ns=(at_ns, at_ns))
 
     def _still_as_seen(self) -> bool:
-        return self._shop.stat_of(self._path) == self._seen and self._shop.index.get(self._path) == self._record
+        return (
+            not self._overtaken
+            and self._shop.stat_of(self._path) == self._seen
+            and self._shop.index.get(self._path) == self._record
+        )
 
     def _publish(self, fd: int, digest: Digest) -> Present | None:
         shop, record = self._shop, self._record
@@ -230,6 +160,9 @@ class StagedFile:
     def _exchange(self, folder: int) -> bool:
         """Swap with the damaged file, see that it was that one, and put it into quarantine. No moment leaves the path empty."""
         shop, name = self._shop, self._path.name
+        marked = self._name + REPLACING_SUFFIX
+        os.rename(self._name, marked, src_dir_fd=shop.staging_fd, dst_dir_fd=shop.staging_fd)
+        self._name = marked
         if not _rename2(shop.staging_fd, self._name, folder, name, _RENAME_EXCHANGE):
             return False
         out = Stat.of(os.stat(self._name, dir_fd=shop.staging_fd, follow_symlinks=False))
@@ -238,6 +171,7 @@ class StagedFile:
             return False
         os.rename(self._name, self._name, src_dir_fd=shop.staging_fd, dst_dir_fd=shop.quarantine_fd)
         shop.sync(shop.quarantine_fd)
+        shop.clean_quarantine()
         return True
 
     def _vouched_from(self, status: os.stat_result) -> int:

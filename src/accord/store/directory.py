@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from stat import S_ISFIFO
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -25,43 +26,26 @@ from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Unreachable
 from accord.model.versions import Clock, OutsideChanges, Version
-from accord.store.atomic import StagedFile, Workshop, store_failure
-from accord.store.confinement import Confinement
+from accord.store.atomic import StagedFile
 from accord.store.copies import DirectoryCopy
-from accord.store.examining import TRIES, Examiner, Opened, TooLarge
-from accord.store.hashing import HashingPool, hash_blocks
-from accord.store.health import Health
-from accord.store.index import BATCH_S, Index
-from accord.store.index_file import open_index
-from accord.store.indexing import FirstIndexing
+from accord.store.examining import TRIES, Opened, TooLarge
+from accord.store.hashing import hash_blocks
+from accord.store.index import BATCH_S
+from accord.store.index_rows import Known
 from accord.store.listing import pages
-from accord.store.path_jobs import PathJobs
+from accord.store.parts import Parts, assemble
 from accord.store.port import BLOCK_BYTES, Copy, Indexing, Staging, is_answer
-from accord.store.private import PrivateFolder
-from accord.store.records import Judge, Sharing
+from accord.store.records import Sharing, same_stat
 from accord.store.staging import DirectoryStaging
+from accord.store.workshop import store_failure
 
 LOOKING_THREADS = 16
 CACHED_BLOCK_LISTS = 256
+HELD_FIFOS = 64
 
 T = TypeVar("T")
 
 _log = structlog.get_logger("accord.store")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a store is made of, as `open_directory_store` puts it together."""
-
-    beneath: Confinement
-    private: PrivateFolder
-    index: Index
-    pool: HashingPool
-    examiner: Examiner
-    jobs: PathJobs
-    indexing: FirstIndexing
-    shop: Workshop
-    judge: Judge
 
 
 class DirectoryStore:
@@ -74,6 +58,7 @@ class DirectoryStore:
         self._examiner = parts.examiner
         self._jobs = parts.jobs
         self._judge = parts.judge
+        self._fifos: dict[FilePath, int] = {}
         self._blocks: dict[Digest, tuple[Digest, ...]] = {}
         self._threads = ThreadPoolExecutor(LOOKING_THREADS, thread_name_prefix="accord-store")
         self._flushing = asyncio.create_task(self._keep_flushing())
@@ -91,10 +76,26 @@ class DirectoryStore:
         if fd < 0:
             return known.if_gone if fd == -errno.ENOENT and isinstance(known.if_gone, Absent) else None
         status = os.fstat(fd)
-        if vouching != (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev):
-            os.close(fd)
+        if not same_stat(vouching, status):
+            self._let_go(path, known, fd, status.st_mode)
             return None
         return DirectoryCopy(path, present, fd, vouching, self._block_digests)
+
+    def _let_go(self, path: FilePath, known: Known, fd: int, mode: int) -> None:
+        """Something else has taken the place of the file. A FIFO was opened for reading by that, and may have a writer now, which
+        closing would kill (SIGPIPE): it is kept open, what is written waiting for its true reader, and the path is not glanced at
+        again. To look before opening would cost every read 2 to 3 us (a second look-up); what opening does to a device that
+        replaced a known file stays as it is."""
+        if not S_ISFIFO(mode):
+            os.close(fd)
+            return
+        self._index.distrust(path, known)
+        held = self._fifos.pop(path, None)
+        self._fifos[path] = fd
+        if held is not None:
+            os.close(held)
+        if len(self._fifos) > HELD_FIFOS:
+            os.close(self._fifos.pop(next(iter(self._fifos))))
 
     def _glance_gone(self, path: FilePath, if_gone: Absent | Deleted) -> Absent | None:
         """Where nothing is known to vouch, only that nothing is there can be said; what is there may be a FIFO, whose writer must
@@ -113,14 +114,7 @@ class DirectoryStore:
             return known.if_gone if fd == -errno.ENOENT else None
         status = os.fstat(fd)
         os.close(fd)
-        same = known.vouching == (
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            status.st_ino,
-            status.st_dev,
-        )
-        return known.present if same else None
+        return known.present if known.vouching is not None and same_stat(known.vouching, status) else None
 
     async def open(self, path: FilePath, *, wait_s: float, reread: bool = False) -> Copy | Answer:
         return await self._open(path, wait_s, reread)
@@ -211,6 +205,8 @@ class DirectoryStore:
         try:
             self._index.close()
         finally:
+            for fd in self._fifos.values():
+                os.close(fd)
             self._parts.private.close()
             self._beneath.close()
 
@@ -221,9 +217,8 @@ class DirectoryStore:
     def _begin_staging(self, path: FilePath, version: Version, clock: Clock, replacing: Absent | Damaged) -> StagedFile:
         seen = self._parts.shop.stat_of(path)
         record = self._index.get(path)
-        if isinstance(replacing, Damaged) != (seen is not None):
-            seen = None  # somebody was faster: the commit will see that, and do nothing
-        return StagedFile(self._parts.shop, path, version, clock, seen, record)
+        overtaken = isinstance(replacing, Damaged) != (seen is not None)
+        return StagedFile(self._parts.shop, path, version, clock, seen, record, overtaken=overtaken)
 
     async def _block_digests(self, copy: DirectoryCopy) -> tuple[Digest, ...]:
         whole = copy.answer.digest
@@ -290,46 +285,17 @@ async def open_directory_store(
     now_ns: Callable[[], int] = time.time_ns,
     fsync: Callable[[int], None] = os.fsync,
     component_walk: bool = False,
+    keep_days: int = 30,
 ) -> DirectoryStore:
     """The store in the folder `root`, which must exist; what is missing of the private folder is made.
 
     Raises `ConfigError` when another server uses it or a newer release wrote it, `StoreFailed` when it cannot be used. The first
-    hashing goes on in the background. `now_ns`, `fsync` and `component_walk` (do without openat2) are for tests.
+    hashing goes on in the background. Damaged copies are kept for `keep_days` after they were replaced.
+    `now_ns`, `fsync` and `component_walk` (do without openat2) are for tests.
     """
     return DirectoryStore(
-        await asyncio.to_thread(_assemble, root, server, outside_changes, now_ns, fsync, component_walk)
+        await asyncio.to_thread(assemble, root, server, outside_changes, now_ns, fsync, component_walk, keep_days)
     )
-
-
-def _assemble(
-    root: Path,
-    server: ServerName,
-    outside_changes: OutsideChanges,
-    now_ns: Callable[[], int],
-    fsync: Callable[[int], None],
-    component_walk: bool,
-) -> Parts:
-    beneath = Confinement(root, component_walk=component_walk)
-    try:
-        private = PrivateFolder(root, beneath.root_fd)
-        try:
-            index = open_index(private.path, is_new_store=private.is_new)
-            health = Health(root, beneath.root_fd, private.lock_fd, index)
-            shop = Workshop(beneath, index, private.staging_fd, private.quarantine_fd, now_ns, health, fsync)
-            shop.clean()
-        except BaseException:
-            private.close()
-            raise
-    except BaseException:
-        beneath.close()
-        raise
-    judge = Judge(server, lambda: index.incarnation, outside_changes)
-    pool = HashingPool()
-    examiner = Examiner(beneath, index, judge, now_ns)
-    jobs = PathJobs(examiner, pool)
-    indexing = FirstIndexing(beneath, index, examiner, pool, judge, now_ns, jobs.later)
-    index.on_rebuilt = indexing.again
-    return Parts(beneath, private, index, pool, examiner, jobs, indexing, shop, judge)
 
 
 if TYPE_CHECKING:

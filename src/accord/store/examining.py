@@ -21,6 +21,10 @@ from accord.store.records import RACY_WINDOW_NS, Judge, Record, Seen, Stat, is_e
 TRIES = 4
 """How often a file that changes while it is hashed is hashed again before the answer is that it is still being checked."""
 
+SLOW_WRITE_NS_PER_BYTE = 10
+MAX_WRITE_NS = 100_000_000
+"""A file that never rests is waited for so long at each try, at most: its readers wait too."""
+
 _NS_PER_S = 1_000_000_000
 
 
@@ -132,7 +136,9 @@ class Examiner:
 
     def _wait_out_the_race(self, stat: Stat) -> None:
         """Hash only once a write would show in the timestamps. A write is stamped when it begins: a hash taken in its middle
-        would otherwise be of a mixture that never was a version, and an event would be made of it."""
+        would otherwise be of a mixture that never was a version, and an event would be made of it. How long one call writes is
+        not known; it is given `SLOW_WRITE_NS_PER_BYTE`."""
+        window_ns = RACY_WINDOW_NS + min(stat.size * SLOW_WRITE_NS_PER_BYTE, MAX_WRITE_NS)
         age_ns = self._now_ns() - stat.ctime_ns
-        if 0 <= age_ns <= RACY_WINDOW_NS:
-            self.closing.wait((RACY_WINDOW_NS - age_ns + 1_000_000) / _NS_PER_S)
+        if 0 <= age_ns <= window_ns:
+            self.closing.wait((window_ns - age_ns + 1_000_000) / _NS_PER_S)

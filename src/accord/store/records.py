@@ -52,6 +52,13 @@ class Stat(NamedTuple):
         )
 
 
+def same_stat(known: Stat, seen: os.stat_result) -> bool:
+    """`Stat.of(seen) == known`, at half its cost where they are the same."""
+    if known == (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino, seen.st_dev):
+        return True
+    return known == Stat.of(seen)  # it is what was recorded, bounded
+
+
 def _bounded_ns(moment_ns: int) -> int:
     """Any tool can set a modified time beyond the year 2262, where neither SQLite's integers nor MessagePack's go."""
     return max(-_SIGNED_63_BITS, min(moment_ns, _SIGNED_63_BITS))

@@ -1,0 +1,68 @@
+"""What a directory store is made of, and putting it together in the right order. Blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from accord.model.names import ServerName
+from accord.model.versions import OutsideChanges
+from accord.store.confinement import Confinement
+from accord.store.examining import Examiner
+from accord.store.hashing import HashingPool
+from accord.store.health import Health
+from accord.store.index import Index
+from accord.store.index_file import open_index
+from accord.store.indexing import FirstIndexing
+from accord.store.path_jobs import PathJobs
+from accord.store.private import PrivateFolder
+from accord.store.records import Judge
+from accord.store.workshop import Workshop
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a store is made of."""
+
+    beneath: Confinement
+    private: PrivateFolder
+    index: Index
+    pool: HashingPool
+    examiner: Examiner
+    jobs: PathJobs
+    indexing: FirstIndexing
+    shop: Workshop
+    judge: Judge
+
+
+def assemble(
+    root: Path,
+    server: ServerName,
+    outside_changes: OutsideChanges,
+    now_ns: Callable[[], int],
+    fsync: Callable[[int], None],
+    component_walk: bool,
+    keep_days: int,
+) -> Parts:
+    beneath = Confinement(root, component_walk=component_walk)
+    try:
+        private = PrivateFolder(root, beneath.root_fd)
+        try:
+            index = open_index(private.path, is_new_store=private.is_new)
+            health = Health(root, beneath.root_fd, private.lock_fd, index)
+            shop = Workshop(beneath, index, private.staging_fd, private.quarantine_fd, now_ns, health, fsync, keep_days)
+            shop.clean()
+        except BaseException:
+            private.close()
+            raise
+    except BaseException:
+        beneath.close()
+        raise
+    judge = Judge(server, lambda: index.incarnation, outside_changes)
+    pool = HashingPool()
+    examiner = Examiner(beneath, index, judge, now_ns)
+    jobs = PathJobs(examiner, pool)
+    indexing = FirstIndexing(beneath, index, examiner, pool, judge, now_ns, jobs.later)
+    index.on_rebuilt = indexing.again
+    return Parts(beneath, private, index, pool, examiner, jobs, indexing, shop, judge)
