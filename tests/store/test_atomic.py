@@ -141,6 +141,18 @@ async def test_a_damaged_file_goes_to_quarantine(tmp_path: Path) -> None:
         assert [file.read_bytes() for file in quarantine.iterdir()] == [b"round"]
 
 
+async def test_a_second_healing_of_the_same_damage_comes_too_late(tmp_path: Path) -> None:
+    async with open_disk(tmp_path) as disk:
+        disk.write(HELLO, b"sound")
+        await present(disk.store)
+        disk.rot(HELLO)
+        damaged = await disk.store.examine(HELLO, wait_s=WAIT_S, reread=True)
+        assert isinstance(damaged, Damaged)
+        assert await take_in(disk.store, HELLO, b"sound", damaged) is not None
+        assert await take_in(disk.store, HELLO, b"sound", damaged) is None
+        assert [file.read_bytes() for file in (tmp_path / ".accord" / "quarantine").iterdir()] == [b"round"]
+
+
 async def test_a_damaged_file_that_was_mended_meanwhile_stays(tmp_path: Path) -> None:
     async with open_disk(tmp_path) as disk:
         disk.write(HELLO, b"sound")

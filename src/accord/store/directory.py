@@ -35,7 +35,7 @@ from accord.store.index_rows import Known
 from accord.store.listing import pages
 from accord.store.parts import Parts, assemble
 from accord.store.port import BLOCK_BYTES, Copy, Indexing, Staging, is_answer
-from accord.store.records import Sharing, same_stat
+from accord.store.records import ROT, Record, Sharing, Stat, same_stat
 from accord.store.staging import DirectoryStaging
 from accord.store.workshop import store_failure
 
@@ -217,7 +217,7 @@ class DirectoryStore:
     def _begin_staging(self, path: FilePath, version: Version, clock: Clock, replacing: Absent | Damaged) -> StagedFile:
         seen = self._parts.shop.stat_of(path)
         record = self._index.get(path)
-        overtaken = isinstance(replacing, Damaged) != (seen is not None)
+        overtaken = isinstance(replacing, Damaged) != (seen is not None) or _was_replaced(replacing, seen, record)
         return StagedFile(self._parts.shop, path, version, clock, seen, record, overtaken=overtaken)
 
     async def _block_digests(self, copy: DirectoryCopy) -> tuple[Digest, ...]:
@@ -261,6 +261,13 @@ class DirectoryStore:
                 if error.detail != failing:
                     failing = error.detail
                     _log.error("the index cannot be written", reason=failing)
+
+
+def _was_replaced(replacing: Absent | Damaged, seen: Stat | None, record: Record | None) -> bool:
+    """Whether the rot that was to be replaced is no longer what is there: another healing was faster."""
+    if not isinstance(replacing, Damaged) or replacing.reason != ROT:
+        return False
+    return record is None or seen is None or record.known_damage(seen) is None
 
 
 def _answer_of(held: Copy | Answer) -> Answer:
