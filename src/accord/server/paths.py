@@ -54,7 +54,7 @@ class ListQuery(NamedTuple):
     folded: bool = False
 
 
-PLAIN_READ = FileQuery()
+_PLAIN_READ = FileQuery()
 
 
 def read_target(raw: bytes) -> FileTarget:
@@ -109,7 +109,7 @@ def encoded(path: str) -> str:
 def file_query(raw: bytes) -> FileQuery:
     """Raises `InvalidQuery`."""
     if not raw:
-        return PLAIN_READ
+        return _PLAIN_READ
     given = _parameters(raw, ("version", "rivals", "verify"))
     rivals = given.get("rivals")
     if rivals not in (None, "fail"):
