@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
 
 from accord.errors import IntegrityError, InvalidQuery
+from accord.model.history import Deed, Event
 from accord.model.names import Digest
-from accord.model.versions import Actor, Clock, Context, Entry, Version
+from accord.model.versions import Actor, Clock, Context, Dot, Entry, Version
 
 CLOCK_FORMAT = 1
 CONTEXT_FORMAT = 1
+EVENTS_FORMAT = 1
 MAX_CONTEXT_TOKEN_CHARS = 8192
 MAX_COUNTER = 2**53
 """No actor gets this far; a greater number is a forgery, and would use up the counters that are left."""
+_MAX_COLUMN = 2**63 - 1
+"""Parts of events are columns of the index, where integers have 64 bits with their sign."""
 _CHECKSUM_BYTES = 4
 _CACHED_CLOCKS = 8192
 _MAX_CACHED_CLOCK_BYTES = 1024
@@ -86,6 +91,50 @@ def _check_clock(clock: Clock) -> None:
         before = actor
 
 
+_WireEvent = tuple[str, int, _WireVersion, int, str, list[tuple[str, int]], str, str]
+_events_decoder = msgspec.msgpack.Decoder(tuple[int, list[_WireEvent]])
+_DEEDS = {deed.value: deed for deed in Deed}
+
+
+def encode_events(events: Sequence[Event]) -> bytes:
+    told = [
+        (str(dot.actor), dot.counter, _wire_version(version), at_ns, deed.value, list(supersedes), message, source)
+        for dot, version, at_ns, deed, supersedes, message, source in events
+    ]
+    return _encoder.encode((EVENTS_FORMAT, told))
+
+
+def decode_events(raw: bytes) -> list[Event]:
+    """Raises `IntegrityError` for bytes that are no events of this format."""
+    try:
+        form, told = _events_decoder.decode(raw)
+        if form != EVENTS_FORMAT:
+            raise IntegrityError(f"Events are written in format {form}; this release reads format {EVENTS_FORMAT}.")
+        return [_event(*one) for one in told]
+    except (msgspec.DecodeError, ValueError, KeyError) as error:
+        raise IntegrityError(f"Events cannot be read: {error}") from error
+
+
+def _event(
+    actor: str,
+    counter: int,
+    version: _WireVersion,
+    at_ns: int,
+    deed: str,
+    supersedes: list[tuple[str, int]],
+    message: str,
+    source: str,
+) -> Event:
+    if not all(0 < number <= MAX_COUNTER for number in (counter, *(number for _, number in supersedes))):
+        raise ValueError("an event has no number")
+    _, size, modified_ns, *_ = version
+    if not all(-_MAX_COLUMN <= number <= _MAX_COLUMN for number in (size, modified_ns, at_ns)):
+        raise ValueError("a number does not fit the index")
+    before = tuple(Dot(Actor(other), number) for other, number in supersedes)
+    (made,) = _versions([version])
+    return Event(Dot(Actor(actor), counter), made, at_ns, _DEEDS[deed], before, message, source)
+
+
 def new_context_token(clocks: tuple[Clock, ...]) -> str:
     """The opaque causal token for a client that has seen `clocks`: versioned, with a checksum against truncation.
 
@@ -97,6 +146,11 @@ def new_context_token(clocks: tuple[Clock, ...]) -> str:
         for actor, counter, _ in clock.entries:
             if counter > seen.get(actor, 0):
                 seen[actor] = counter
+    return seen_token(seen)
+
+
+def seen_token(seen: Mapping[str, int]) -> str:
+    """The same for one context."""
     body = _encoder.encode((CONTEXT_FORMAT, dict(sorted(seen.items())) if len(seen) > 1 else seen))
     checksum = binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big")
     return base64.urlsafe_b64encode(checksum + body).rstrip(b"=").decode()

@@ -4,16 +4,23 @@ AccordError                         500     1   (status, exit code)
 ├── UsageError                      400     2   the request or command makes no sense as written
 │   ├── InvalidPath                 400     2
 │   ├── InvalidQuery                400     2
-│   └── ConfigError                 500     2
+│   ├── ConfigError                 500     2
+│   └── ContentMismatch             400     2   a body is not as long as announced, or not what its digest says
+│       └── ChecksumMismatch        460     2   a part of a resumable upload is not what its checksum says
 ├── NotAuthorised                   401     4
 ├── NotFound                        404     5   every server said so
-│   └── NoSuchPage                  404     5   the address names nothing that this server has
+│   ├── NoSuchPage                  404     5   the address names nothing that this server has
+│   └── NoSuchUpload                404     5   it never was, was ended, or has expired
 ├── NoSuchVersion                   404     5   the path exists, that version of it is with nobody who answered
 ├── Gone                            410     5   the current version is a tombstone
 ├── NotAllowed                      405     2
 ├── Conflict                        409     1
-│   └── RivalVersions               409     6
+│   ├── RivalVersions               409     6
+│   └── MergeConflict               409     6   both sides changed the same lines
+├── UploadBusy                      423     1
 ├── PreconditionFailed              412     1
+├── ContentTooLarge                 413     1
+├── UnsupportedContent              415     2
 ├── RangeNotSatisfiable             416     2
 ├── RequestTooSlow                  408     1
 ├── UriTooLong                      414     2
@@ -21,7 +28,8 @@ AccordError                         500     1   (status, exit code)
 ├── Unavailable                     503     3   an answer is not to be had now; trying again may help
 │   ├── UnknownState                503     3   nobody who answered has it, and somebody did not answer
 │   ├── StillChecking               503     3   a copy is still being hashed
-│   └── ChangedWhileReading         503     3   a copy was rewritten while it was read
+│   ├── ChangedWhileReading         503     3   a copy was rewritten while it was read
+│   └── TooFewCopies                503     3   a write is durable on fewer servers than it was to be
 ├── IntegrityError                  500     8
 │   └── DamagedEverywhere           500     8
 ├── StoreFailed                     500     1   the operating system refused; the text says what
@@ -79,6 +87,16 @@ class ConfigError(UsageError):
     type, title, status = "configuration", "Bad Configuration", 500
 
 
+class ContentMismatch(UsageError):
+    type, title = "content-mismatch", "The Content Is Not What Was Announced"
+
+
+class ChecksumMismatch(ContentMismatch):
+    """A part of a resumable upload; what came before it is kept. The status is the one that tus 1.0 has for this."""
+
+    type, title, status = "checksum-mismatch", "The Part Is Not What Its Checksum Says", 460
+
+
 class NotAuthorised(AccordError):
     type, title, status, exit_code = "not-authorised", "Not Authorised", 401, 4
 
@@ -91,6 +109,12 @@ class NoSuchPage(NotFound):
     """The address names neither a file nor anything else this server has: nobody was asked."""
 
     type, title = "no-such-page", "No Such Page"
+
+
+class NoSuchUpload(NotFound):
+    """It was never made, was ended by its client, or has expired."""
+
+    type, title = "no-such-upload", "No Such Upload"
 
 
 class NoSuchVersion(AccordError):
@@ -113,8 +137,26 @@ class RivalVersions(Conflict):
     type, title, exit_code = "rival-versions", "Rival Versions", 6
 
 
+class MergeConflict(Conflict):
+    type, title, exit_code = "merge-conflict", "The Rivals Cannot Be Merged", 6
+
+
+class UploadBusy(AccordError):
+    """Another request is adding to the upload."""
+
+    type, title, status = "upload-busy", "The Upload Is in Use", 423
+
+
 class PreconditionFailed(AccordError):
     type, title, status = "precondition-failed", "Precondition Failed", 412
+
+
+class ContentTooLarge(AccordError):
+    type, title, status = "content-too-large", "Content Too Large", 413
+
+
+class UnsupportedContent(AccordError):
+    type, title, status, exit_code = "unsupported-content", "Unsupported Content", 415, 2
 
 
 class RangeNotSatisfiable(AccordError):
@@ -160,6 +202,12 @@ class StillChecking(Unavailable):
 
 class ChangedWhileReading(Unavailable):
     type, title = "changed-while-reading", "The File Is Being Changed"
+
+
+class TooFewCopies(Unavailable):
+    """`extra` names who has it durably (`stored`) and who has not, and why (`missing`)."""
+
+    type, title = "too-few-copies", "Stored on Too Few Servers"
 
 
 class IntegrityError(AccordError):

@@ -5,11 +5,14 @@ Beside every clock runs a dumb twin that remembers whole sets: all events it has
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
 from accord.model.names import Digest, ServerName
+from accord.model.placement import others
+from accord.model.verdict import Absent, Answer, Deleted, Present
 from accord.model.versions import (
     EMPTY_CLOCK,
     Actor,
@@ -107,7 +110,10 @@ def do_outside(me: Replica, content: int, policy: OutsideChanges) -> None:
     if empty:
         me.events[Dot(found_actor(CONTENTS[content]), 1)] = after.digest
         return
-    if not me.generation or (me.shared and policy is OutsideChanges.DISPUTE):
+    is_disputed = any(
+        dot.actor == me.outside for dot in current
+    )  # what is resolved leaves its generation free for the next
+    if not me.generation or (me.shared and is_disputed and policy is OutsideChanges.DISPUTE):
         me.generation += 1
     me.shared = False
     if policy is OutsideChanges.DISPUTE:
@@ -126,6 +132,16 @@ def do_take(me: Replica, lender: Replica) -> None:
     lender.shared |= any(dot.actor == lender.outside for dot in lent)
     do_merge(me, lender)
     me.disk = lender.disk
+
+
+def answer_of(replica: Replica, kept: Collection[Digest]) -> Answer:
+    """What a server in that state answers, of whose other current versions those in `kept` are aside."""
+    aside = others(replica.clock, kept, there=replica.disk)
+    if replica.disk is not None:
+        return Present(replica.disk, 10, 0, replica.clock, aside=aside)
+    if set(replica.current().values()) == {None}:
+        return Deleted(replica.clock)
+    return Absent(None, replica.clock, aside)
 
 
 replica_index = st.integers(0, 3)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.model.names import ServerName
@@ -23,7 +24,18 @@ from accord.model.versions import (
     server_actor,
     write,
 )
-from tests.model.histories import ACTORS, CONTENTS, LIVES, Replica, do_outside, do_take, histories, version
+from tests.model.histories import (
+    ACTORS,
+    CONTENTS,
+    LIVES,
+    Replica,
+    do_merge,
+    do_outside,
+    do_take,
+    do_write,
+    histories,
+    version,
+)
 
 LIFE = LIVES[ACTORS[0]]
 
@@ -101,6 +113,65 @@ def test_a_thousand_writes_in_a_row_leave_one_version() -> None:
         clock = write(clock, clock.context(), ACTORS[number % 2], version(number % 5))
     assert len(clock.current()) == 1
     assert len(clock.entries) == 2
+
+
+_deeds = st.lists(
+    st.tuples(
+        st.sampled_from(["write", "outside", "outside", "adopt", "take", "resolve", "merge"]),
+        st.integers(0, 2),
+        st.integers(0, 2),
+        st.integers(0, 4),
+    ),
+    min_size=30,
+    max_size=120,
+)
+
+
+@given(_deeds)
+@settings(max_examples=50, deadline=None)
+def test_a_clock_is_bounded_by_servers_and_rivals_and_not_by_what_was_done(
+    deeds: list[tuple[str, int, int, int]],
+) -> None:
+    """For ever: each server has one actor for what it wrote, one for what it found, and as many for outside changes as it ever had
+    rivals standing at once."""
+    servers = [Replica(actor) for actor in ACTORS[:3]]
+    most_rivals = 1
+    for deed, number, other, content in deeds:
+        me = servers[number]
+        match deed:
+            case "write":
+                do_write(me, servers[other], content)
+            case "outside":
+                do_outside(me, content, OutsideChanges.DISPUTE)
+            case "adopt":
+                do_outside(me, content, OutsideChanges.ADOPT)
+            case "take":
+                do_take(me, servers[other])
+            case "merge":
+                do_merge(me, servers[other])
+            case "resolve":
+                for peer in servers:
+                    do_merge(me, peer)
+                do_write(me, me, content)
+                for peer in servers:
+                    do_merge(peer, me)
+        everything = reduce(merge, (one.clock for one in servers))
+        most_rivals = max(most_rivals, len(everything.current()))
+    outside = {entry.actor for entry in everything.entries if "/outside/" in entry.actor}
+    assert len(outside) <= len(servers) * most_rivals
+    assert len(everything.entries) - len(outside) <= 2 * len(servers)
+
+
+def test_edits_that_are_taken_and_resolved_again_and_again_leave_no_trace() -> None:
+    mine, theirs = Replica(ACTORS[0]), Replica(ACTORS[1])
+    do_write(mine, mine, 0)
+    for number in range(200):
+        do_outside(mine, 1 + number % 4, OutsideChanges.DISPUTE)
+        do_take(theirs, mine)
+        do_write(theirs, mine, 0)  # who resolves has seen what is there
+        do_take(mine, theirs)
+    assert len(mine.clock.entries) <= 3
+    assert len(mine.clock.current()) == 1
 
 
 def test_concurrent_writes_both_survive_until_somebody_has_seen_both() -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from accord import codec
 from accord.errors import IntegrityError, InvalidQuery
+from accord.model.history import Deed, Event
 from accord.model.names import Digest
-from accord.model.versions import EMPTY_CLOCK, Actor, Clock, Version, found, merge, write
+from accord.model.versions import EMPTY_CLOCK, Actor, Clock, Dot, Version, found, merge, write
 
 digests = st.binary(min_size=32, max_size=32).map(Digest)
 versions = st.builds(
@@ -74,6 +75,84 @@ def test_garbage_is_a_clock_or_an_integrity_error(raw: bytes) -> None:
 def test_a_clock_that_breaks_its_own_rules_is_refused(written: object) -> None:
     with pytest.raises(IntegrityError):
         codec.decode_clock(msgspec.msgpack.encode(written))
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+dots = st.builds(Dot, st.text("abc/=", min_size=1).map(Actor), st.integers(1, codec.MAX_COUNTER))
+events = st.builds(
+    Event,
+    dots,
+    versions,
+    st.integers(-(2**62), 2**62),
+    st.sampled_from(Deed),
+    st.lists(dots, max_size=3).map(tuple),
+    texts,
+    texts,
+)
+
+
+@given(st.lists(events, max_size=4))
+def test_events_read_back_as_they_were(told: list[Event]) -> None:
+    raw = codec.encode_events(told)
+    back = codec.decode_events(raw)
+    assert back == told
+    assert codec.encode_events(back) == raw
+    for one in back:
+        assert type(one) is Event
+        assert type(one.version) is Version
+        assert one.version.digest is None or type(one.version.digest) is Digest
+        assert all(type(dot) is Dot for dot in (one.dot, *one.supersedes))
+
+
+@given(st.lists(events, max_size=3), st.data())
+def test_half_of_the_events_are_refused(told: list[Event], data: st.DataObject) -> None:
+    raw = codec.encode_events(told)
+    with pytest.raises(IntegrityError):
+        codec.decode_events(raw[: data.draw(st.integers(0, len(raw) - 1))])
+
+
+@given(st.binary(max_size=80))
+def test_garbage_is_events_or_an_integrity_error(raw: bytes) -> None:
+    try:
+        codec.decode_events(raw)
+    except IntegrityError:
+        pass
+
+
+_FINE = ("a", 1, (b"d" * 32, 1, 1, "anna", False), 5, "put", [("b", 2)], "", "")
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        (1, 0),
+        (1, -1),
+        (1, codec.MAX_COUNTER + 1),
+        (2, (b"short", 1, 1, "", False)),
+        (2, (None, 2**63, 1, "", False)),
+        (2, (None, 1, 2**63, "", False)),
+        (2, None),
+        (3, 2**63),
+        (4, "no such deed"),
+        (4, None),
+        (5, [("b", 0)]),
+        (5, [("b", -2)]),
+        (5, [("b", codec.MAX_COUNTER + 1)]),
+        (5, None),
+        (6, None),
+        (7, 1),
+    ],
+)
+def test_an_event_that_breaks_the_rules_is_refused(place: int, wrong: object) -> None:
+    codec.decode_events(msgspec.msgpack.encode((1, [_FINE])))
+    told = [wrong if number == place else part for number, part in enumerate(_FINE)]
+    with pytest.raises(IntegrityError):
+        codec.decode_events(msgspec.msgpack.encode((1, [told])))
+
+
+def test_events_of_another_format_are_refused() -> None:
+    with pytest.raises(IntegrityError, match="format 2"):
+        codec.decode_events(msgspec.msgpack.encode((2, [_FINE])))
 
 
 @given(st.lists(clocks(), max_size=3))

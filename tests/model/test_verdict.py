@@ -31,15 +31,19 @@ from accord.model.verdict import (
 from accord.model.versions import (
     EMPTY_CLOCK,
     Clock,
+    Dot,
     Life,
     OutsideChanges,
     Version,
     found,
+    found_actor,
+    merge,
+    outside_actor,
     outside_change,
     server_actor,
     write,
 )
-from tests.model.histories import CONTENTS, Replica, histories
+from tests.model.histories import CONTENTS, Replica, answer_of, histories
 
 PATH = FilePath("notes.txt")
 SERVERS = [ServerName(f"server{number}") for number in range(1, 10)]
@@ -66,10 +70,24 @@ _FOUND_D = found(_version(D, 4))
 _E_BESIDE_A = _disputing(_FOUND_A, 2, E)
 _A_DELETED = _after(_FOUND_A, 3, None, 6)
 _B_DELETED = _after(_B_OVER_A, 4, None, 7)
+_B_AND_C = merge(_B_OVER_A, _C_OVER_A)
+_C_AND_DELETED = merge(_C_OVER_A, _A_DELETED)
 
 
-def _copy(digest: Digest, clock: Clock, modified_ns: int) -> Present:
-    return Present(digest, 10, modified_ns, clock)
+def _copy(digest: Digest, clock: Clock, modified_ns: int, aside: tuple[Digest | None, ...] = ()) -> Present:
+    return Present(digest, 10, modified_ns, clock, aside=aside)
+
+
+DOTS = {
+    "a": Dot(found_actor(A), 1),
+    "b": Dot(server_actor(SERVERS[0], "life"), 1),
+    "c": Dot(server_actor(SERVERS[1], "life"), 1),
+    "d": Dot(found_actor(D), 1),
+    "e": Dot(outside_actor(SERVERS[2], "life", 1), 1),
+    "t": Dot(server_actor(SERVERS[3], "life"), 1),
+    "u": Dot(server_actor(SERVERS[4], "life"), 1),
+}
+"""The events of the samples, by hand."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +110,17 @@ SAMPLES = {
     "A damaged": Sample(Damaged("rot", A, _FOUND_A), "a", (("a", A),)),
     "B damaged": Sample(Damaged("rot", B, _B_OVER_A), "ab", (("b", B),)),
     "unreadable": Sample(Damaged("input/output error")),
+    "B, C aside": Sample(_copy(B, _B_AND_C, 2, (C,)), "abc", (("b", B), ("c", C))),
+    "B, C told": Sample(_copy(B, _B_AND_C, 2), "abc", (("b", B), ("c", C))),
+    "C, deleted aside": Sample(_copy(C, _C_AND_DELETED, 3, (None,)), "act", (("c", C), ("t", None))),
+    "A back over B": Sample(_copy(A, _B_OVER_A, 8), "ab", (("b", B),)),
+    "A back, deleted": Sample(_copy(A, _A_DELETED, 8, (None,)), "at", (("t", None),)),
+    "A back, B aside": Sample(_copy(A, _B_OVER_A, 8, (B,)), "ab", (("b", B),)),
+    "A lost": Sample(Absent(None, _FOUND_A), "a", (("a", A),)),
+    "B lost, C aside": Sample(Absent(None, _B_AND_C, (C,)), "abc", (("b", B), ("c", C))),
+    "C lost, deleted": Sample(Absent("a folder", _C_AND_DELETED, (None,)), "act", (("c", C), ("t", None))),
+    "B damaged, C aside": Sample(Damaged("rot", B, _B_AND_C, (C,)), "abc", (("b", B), ("c", C))),
+    "unreadable, B aside": Sample(Damaged("input/output error", None, _B_OVER_A, (B,)), "ab", (("b", B),)),
     "absent": Sample(Absent()),
     "checking": Sample(Checking(1, 2)),
     "unreachable": Sample(Unreachable("refused")),
@@ -110,24 +139,51 @@ class Twin:
     def __init__(self, names: tuple[str, ...] | list[str]) -> None:
         self.samples = [SAMPLES[name] for name in names]
         self.answered = [one for one in self.samples if not isinstance(one.answer, Checking | Unreachable)]
-        self.current = {claim for one in self.answered for claim in self.claims(one) if not self.superseded(claim)}
+        claims = {claim for one in self.answered for claim in self.claims(one)}
+        # What everybody holds only copies of former versions of is all there is.
+        self.current = {claim for claim in claims if not self.superseded(claim)} or claims
+
+    @classmethod
+    def claims(cls, sample: Sample) -> set[Digest | None]:
+        match sample.answer:
+            case Damaged(digest=Digest() as digest):
+                return {digest} | cls.kept(sample)
+        return cls.kept(sample)
 
     @staticmethod
-    def claims(sample: Sample) -> list[Digest | None]:
+    def kept(sample: Sample) -> set[Digest | None]:
+        """What the server can deliver: good copies at the path and aside, and the knowledge of a deletion."""
+        match sample.answer:
+            case Present(digest=digest, aside=aside):
+                return {digest, *aside}
+            case Absent(aside=aside) | Damaged(aside=aside):
+                return set(aside)
+            case Deleted():
+                return {None}
+        return set()
+
+    @staticmethod
+    def at_path(sample: Sample) -> set[Digest | None]:
         match sample.answer:
             case Present(digest=digest):
-                return [digest]
-            case Damaged(digest=Digest() as digest):
-                return [digest]
+                return {digest}
             case Deleted():
-                return [None]
-        return []
+                return {None}
+        return set()
+
+    def is_over(self, event: str) -> bool:
+        return any(event in one.knows and event not in dict(one.current) for one in self.samples)
 
     def superseded(self, claim: Digest | None) -> bool:
         events = {event for one in self.samples for event, content in one.current if content == claim}
-        return all(
-            any(event in one.knows and event not in dict(one.current) for one in self.samples) for event in events
-        )
+        return all(map(self.is_over, events))
+
+    def unseen(self) -> set[str]:
+        """Current events that nobody who answered has the content of, while somebody is silent."""
+        if len(self.answered) == len(self.samples):
+            return set()
+        events = {one for sample in self.samples for one in sample.current}
+        return {event for event, content in events if not self.is_over(event) and content not in self.current}
 
     def holds(self, sample: Sample) -> bool:
         return isinstance(sample.answer, Present) and sample.answer.digest in self.current
@@ -139,17 +195,22 @@ class Twin:
 
     @property
     def one_version_with_a_good_copy(self) -> bool:
-        return len(self.current) == 1 and None not in self.current and any(map(self.holds, self.answered))
+        return (
+            len(self.current) == 1
+            and None not in self.current
+            and any(map(self.current.__le__, map(self.kept, self.answered)))
+        )
 
     def rows(self) -> dict[Kind, bool]:
         good, several = self.one_version_with_a_good_copy, len(self.answered) >= 2
         silent = len(self.answered) < len(self.samples)
         damaged = any(isinstance(one.answer, Damaged) for one in self.answered)
-        only_absent = all(isinstance(one.answer, Absent) for one in self.answered)
+        only_absent = all(isinstance(one.answer, Absent) for one in self.answered) and not self.current
         return {
             Kind.IDENTICAL: good and several and all(map(self.holds, self.answered)),
-            Kind.STALE: good and any(map(self.outdated, self.answered)),
+            Kind.STALE: good and several and any(map(self.outdated, self.answered)),
             Kind.PARTIAL: good
+            and several
             and not all(map(self.holds, self.answered))
             and not any(map(self.outdated, self.answered)),
             Kind.UNVERIFIED: good and not several,
@@ -183,20 +244,35 @@ def check_against_twin(names: tuple[str, ...] | list[str]) -> None:
     assert rows == [outcome.kind], names
     assert {held.version.digest for held in outcome.versions} == twin.current, names
     assert [report.state for report in outcome.servers] == [twin.state(sample) for sample in twin.samples], names
+    named = list(zip(SERVERS, twin.samples, strict=False))
     for held in outcome.versions:
-        holders = [
-            server
-            for server, sample in zip(SERVERS, twin.samples, strict=False)
-            if twin.claims(sample) == [held.version.digest] and not isinstance(sample.answer, Damaged)
-        ]
-        assert list(held.servers) == holders, names
+        digest = held.version.digest
+        holders = [server for server, sample in named if digest in twin.kept(sample)]
+        there = [server for server, sample in named if digest in twin.at_path(sample)]
+        assert list(held.holders) == holders, names
+        assert list(held.servers) == (there or holders), names
+    assert set(outcome.unseen) == {DOTS[event] for event in twin.unseen()}, names
+    check_seen(outcome, twin, names)
     ages = [held.version.modified_ns for held in outcome.versions]
     assert ages == sorted(ages, reverse=True), names
 
 
-@pytest.mark.parametrize("servers", [1, 2, 3, 4])
+def check_seen(outcome: Verdict, twin: Twin, names: tuple[str, ...] | list[str]) -> None:
+    """A reader has seen everything that anybody knows, but for what nobody could show."""
+    events = {event for one in twin.samples for event in one.knows}
+    seen = {event for event in events if DOTS[event].counter <= outcome.seen().get(DOTS[event].actor, 0)}
+    assert seen == events - twin.unseen(), names
+    assert all(outcome.seen().values()), names
+
+
+@pytest.mark.parametrize("servers", [1, 2, 3])
 def test_every_combination_of_answers_is_exactly_one_row_and_the_right_one(servers: int) -> None:
     for names in product(EVERYTHING, repeat=servers):
+        check_against_twin(names)
+
+
+def test_four_servers_too() -> None:
+    for names in combinations_with_replacement(EVERYTHING, 4):
         check_against_twin(names)
 
 
@@ -274,48 +350,48 @@ copies = st.builds(
     st.integers(0, 2),
     st.sampled_from([_FOUND_A, _B_OVER_A, _C_OVER_A, _E_BESIDE_A, EMPTY_CLOCK, _after(_FOUND_D, 1, A, 9)]),
     st.booleans(),
+    st.sampled_from([(), (), (), (C,), (None,)]),
 )
 
 
-@given(st.lists(copies, min_size=2, max_size=9), st.randoms())
-def test_the_fast_way_and_the_general_way_agree(held: list[Present], random: object) -> None:
+@given(st.lists(st.one_of(copies, st.just(Unreachable("refused"))), min_size=1, max_size=9), st.randoms())
+def test_the_fast_way_and_the_general_way_agree(held: list[Answer], random: object) -> None:
     order = list(zip(SERVERS, held, strict=False))
     random.shuffle(order)  # type: ignore[attr-defined]
     assert compare(PATH, dict(order)) == _rank_free(dict(order))
-
-
-def answer_of(replica: Replica) -> Answer:
-    if not replica.clock.entries:
-        return Absent()
-    if replica.disk is None:
-        return Deleted(replica.clock)
-    return Present(replica.disk, 10, 0, replica.clock)
-
-
-def honest(replica: Replica) -> bool:
-    """A server that heard of something newer has healed; until then its disk holds what one of its events says."""
-    return replica.disk in replica.current().values()
 
 
 @given(histories(), st.permutations(SERVERS[:4]), st.data())
 def test_over_real_histories_order_and_silence_behave_and_nothing_current_is_hidden(
     states: list[Replica], order: list[ServerName], data: st.DataObject
 ) -> None:
-    replicas = [state for state in states if honest(state)] or states[:1]
-    chosen = data.draw(st.lists(st.sampled_from(replicas), min_size=1, max_size=4))
-    answers = dict(zip(SERVERS, map(answer_of, chosen), strict=False))
+    chosen = data.draw(st.lists(st.sampled_from(states), min_size=1, max_size=4))
+    answers: dict[ServerName, Answer] = {
+        server: answer_of(replica, data.draw(st.sets(st.sampled_from(CONTENTS))))
+        for server, replica in zip(SERVERS, chosen, strict=False)
+    }
     outcome = compare(PATH, answers)
     assert compare(PATH, {server: answers[server] for server in order if server in answers}) == outcome
     assert compare(PATH, {**answers, SERVERS[8]: Unreachable("")}).versions == outcome.versions
     superseded = {dot for replica in chosen for dot in replica.superseded}
-    alive = {
-        digest
-        for replica in chosen
-        for dot, digest in replica.current().items()
-        if dot not in superseded and isinstance(answer_of(replica), Present | Deleted)
+    alive = {digest for replica in chosen for dot, digest in replica.current().items() if dot not in superseded}
+    claims = {claim for answer in answers.values() for claim in Twin.kept(Sample(answer))}
+    assert {held.version.digest for held in outcome.versions} == (alive & claims or claims)
+
+
+@given(histories(), st.data())
+def test_what_nobody_could_show_has_not_been_seen(states: list[Replica], data: st.DataObject) -> None:
+    chosen = data.draw(st.lists(st.sampled_from(states), min_size=1, max_size=4))
+    answers: dict[ServerName, Answer] = {
+        server: answer_of(replica, set()) for server, replica in zip(SERVERS, chosen, strict=False)
     }
-    disks = {replica.disk for replica in chosen if isinstance(answer_of(replica), Present | Deleted)}
-    assert {held.version.digest for held in outcome.versions} == (alive & disks or disks)
+    outcome = compare(PATH, {**answers, SERVERS[8]: Unreachable("")})
+    seen, shown_ = outcome.seen(), {held.version.digest for held in outcome.versions}
+    for (actor, counter), version in outcome.clock.current():
+        if version.digest not in shown_:
+            assert counter > seen.get(actor, 0)
+    assert seen.items() <= outcome.clock.context().items() or outcome.unseen
+    assert all(counter <= outcome.clock.context()[actor] for actor, counter in seen.items())
 
 
 def test_a_verdict_needs_an_answer() -> None:

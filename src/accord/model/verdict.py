@@ -3,7 +3,8 @@
 `compare` is a pure function of the answers. It knows neither where they came from nor what is done about them; it never waits, picks
 no winner, and looks at no timestamp. The table it follows is in docs/architecture.md; here is the order in which it is read:
 
-    claims    = the versions that a copy (good or damaged) or a tombstone stands for, those that another claim supersedes left out
+    claims    = the versions that a copy (good or damaged), a rival kept aside or a tombstone stands for, those that another claim
+                supersedes left out
     2+ claims → diverged
     1 claim   → deleted, or damaged (no good copy of it), or by who holds it: unverified, stale, partial, identical
     0 claims  → damaged, unknown, missing
@@ -16,28 +17,42 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache, reduce
 
+from typing_extensions import TypeIs
+
 from accord.model.names import Digest, FilePath, ServerName
-from accord.model.versions import EMPTY_CLOCK, Clock, Version, merge
+from accord.model.versions import EMPTY_CLOCK, Clock, Context, Dot, Version, merge
 
 _CACHED_AGREEMENTS = 4096
+
+FOLDER = "a folder"
+EMPTY_FOLDER = "an empty folder"
+"""Folders exist by their files: one without any (but for empty folders) gives way to a file."""
+
+Claim = Digest | None
+"""What an answer stands for: a digest, or None for a tombstone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """The server holds a readable copy. `clock` is all it knows of the path."""
+    """The server holds a readable copy. `clock` is all it knows of the path; `aside` are the other current versions it holds: the
+    digests of rivals it keeps apart from the path, and None where a deletion is among them."""
 
     digest: Digest
     size: int
     modified_ns: int
     clock: Clock
     executable: bool = False
+    aside: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The server holds no copy. `obstacle` says what is there instead, where something is (a folder, a symbolic link)."""
+    """The server holds no copy. `obstacle` says what is there instead, where something is (a folder, a symbolic link). `clock` and
+    `aside` are what it knows and keeps all the same, where a copy was lost."""
 
     obstacle: str | None = None
+    clock: Clock = EMPTY_CLOCK
+    aside: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +69,7 @@ class Damaged:
     reason: str
     digest: Digest | None = None
     clock: Clock = EMPTY_CLOCK
+    aside: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,12 @@ class Unreachable:
 
 
 Answer = Present | Absent | Deleted | Damaged | Checking | Unreachable
+Known = Present | Absent | Deleted | Damaged
+"""An answer of a server that was not silent."""
+
+
+def is_known(answer: Answer) -> TypeIs[Known]:
+    return not isinstance(answer, Checking | Unreachable)
 
 
 class Kind(Enum):
@@ -130,10 +152,13 @@ class ServerReport:
 
 @dataclass(frozen=True, slots=True)
 class HeldVersion:
-    """A current version and the servers that hold a good copy of it, sorted by name."""
+    """A current version, the servers that it is named by, and all that can deliver it, both sorted by name.
+
+    It is named by the servers that have it at the path; only where none has, by those that keep it aside."""
 
     version: Version
     servers: tuple[ServerName, ...]
+    holders: tuple[ServerName, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +170,9 @@ class Verdict:
     versions: tuple[HeldVersion, ...]
     servers: tuple[ServerReport, ...]
     clocks: tuple[Clock, ...]
+    unseen: tuple[Dot, ...] = ()
+    """Versions that are known to be current, but nobody who answered holds them, and somebody was silent: a reader of this verdict
+    has not seen them."""
 
     @property
     def version(self) -> HeldVersion:
@@ -155,6 +183,13 @@ class Verdict:
     @property
     def clock(self) -> Clock:
         return merged(self.clocks)
+
+    def seen(self) -> Context:
+        """What a reader of this verdict has seen: everything known, but for `unseen` (and what its actors made later)."""
+        context = self.clock.context()
+        for actor, counter in self.unseen:
+            context[actor] = min(context[actor], counter - 1)
+        return {actor: counter for actor, counter in context.items() if counter}
 
     @property
     def silent(self) -> tuple[ServerReport, ...]:
@@ -177,29 +212,32 @@ def compare(path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict:
     if agreed is not None:
         return agreed
     ordered = [(server, answers[server]) for server in sorted(answers)]
-    clocks = _distinct([answer.clock for _, answer in ordered if isinstance(answer, Present | Deleted | Damaged)])
-    claims = _current_claims(answers, merged(clocks))
-    versions = _held(claims, ordered)
+    clocks = _distinct([answer.clock for _, answer in ordered if is_known(answer)])
+    known = merged(clocks)
+    claims = _current_claims(answers, known)
+    versions = _held(claims, ordered, known)
     kind = _kind(claims, versions, answers.values())
     reports = tuple(_report(server, answer, kind, claims) for server, answer in ordered)
-    return Verdict(path, kind, versions, reports, clocks)
+    is_silent = not all(map(is_known, answers.values()))
+    unseen = tuple(dot for dot, version in known.current() if is_silent and version.digest not in claims)
+    return Verdict(path, kind, versions, reports, clocks, unseen)
 
 
 def _all_agree(path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict | None:
-    """The everyday verdict, without the general rules: whoever answered holds the same bytes."""
+    """The everyday verdict, without the general rules: whoever answered holds the same bytes, and nothing else."""
     copies: list[Present] = []
     holders: list[ServerName] = []
     silent: list[tuple[ServerName, Unreachable]] = []
     for name in sorted(answers):
         answer = answers[name]
-        if type(answer) is Present and (not copies or answer.digest == copies[0].digest):
+        if type(answer) is Present and not answer.aside and (not copies or answer.digest == copies[0].digest):
             holders.append(name)
             copies.append(answer)
         elif type(answer) is Unreachable:
             silent.append((name, answer))
         else:
             return None
-    if not copies:
+    if not copies or (silent and not all(map(_knows_of_no_other, copies))):
         return None
     newest = copies[0]
     for copy in copies:
@@ -210,6 +248,10 @@ def _all_agree(path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict 
     return Verdict(path, kind, versions, reports, _distinct([copy.clock for copy in copies]))
 
 
+def _knows_of_no_other(copy: Present) -> bool:
+    return all(version.digest == copy.digest for entry in copy.clock.entries for version in entry.versions)
+
+
 @lru_cache(maxsize=_CACHED_AGREEMENTS)
 def _agreement(
     holders: tuple[ServerName, ...], silent: tuple[tuple[ServerName, Unreachable], ...], version: Version
@@ -217,7 +259,7 @@ def _agreement(
     """What an agreement of `holders` on `version` looks like: the same values again for a file that is read again."""
     reports = [ServerReport(name, State.CURRENT, version.digest) for name in holders]
     reports += [ServerReport(name, State.UNREACHABLE, reason=answer.reason) for name, answer in silent]
-    return (HeldVersion(version, holders),), tuple(sorted(reports, key=lambda report: report.name))
+    return (HeldVersion(version, holders, holders),), tuple(sorted(reports, key=lambda report: report.name))
 
 
 def _distinct(clocks: Sequence[Clock]) -> tuple[Clock, ...]:
@@ -227,27 +269,43 @@ def _distinct(clocks: Sequence[Clock]) -> tuple[Clock, ...]:
     return tuple(dict.fromkeys(clocks))
 
 
-Claim = Digest | None
-"""What an answer stands for: a digest, or None for a tombstone."""
+def _claims_of(answer: Answer) -> tuple[Claim, ...]:
+    """What an answer stands for, damaged or not."""
+    match answer:
+        case Present(digest=digest, aside=aside):
+            return digest, *aside
+        case Damaged(digest=Digest() as digest, aside=aside):
+            return digest, *aside
+        case Absent(aside=aside) | Damaged(aside=aside):
+            return aside
+        case Deleted():
+            return (None,)
+        case _:
+            return ()
+
+
+def keeps(answer: Answer, claim: Claim) -> bool:
+    """Whether the server can deliver the version (or, of a tombstone, knows it)."""
+    match answer:
+        case Present(digest=digest, aside=aside):
+            return claim == digest or claim in aside
+        case Absent(aside=aside) | Damaged(aside=aside):
+            return claim in aside
+        case Deleted():
+            return claim is None
+        case _:
+            return False
 
 
 def _current_claims(answers: Mapping[ServerName, Answer], known: Clock) -> set[Claim]:
     """The claims that no other claim supersedes. Content whose every event was superseded by something nobody holds counts as
     current again: the bytes are what there is."""
-    claims: set[Claim] = set()
-    for answer in answers.values():
-        match answer:
-            case Present(digest=digest):
-                claims.add(digest)
-            case Damaged(digest=Digest() as digest):
-                claims.add(digest)
-            case Deleted():
-                claims.add(None)
+    claims = {claim for answer in answers.values() for claim in _claims_of(answer)}
     surviving = claims & {version.digest for _, version in known.current()}
     return surviving or claims
 
 
-def _held(claims: set[Claim], ordered: list[tuple[ServerName, Answer]]) -> tuple[HeldVersion, ...]:
+def _held(claims: set[Claim], ordered: list[tuple[ServerName, Answer]], known: Clock) -> tuple[HeldVersion, ...]:
     held = []
     for claim in claims:
         copies = [
@@ -255,12 +313,15 @@ def _held(claims: set[Claim], ordered: list[tuple[ServerName, Answer]]) -> tuple
         ]
         version = max((_version_of(copy) for _, copy in copies), key=lambda one: one.modified_ns, default=None)
         if version is None:
-            version = _remembered(claim, ordered)
-        holders = [server for server, _ in copies]
-        if claim is None:
-            holders = [server for server, answer in ordered if isinstance(answer, Deleted)]
-        held.append(HeldVersion(version, tuple(holders)))
+            version = _remembered(claim, known)
+        holders = tuple(server for server, answer in ordered if keeps(answer, claim))
+        named = tuple(server for server, answer in ordered if _is_at_path(answer, claim))
+        held.append(HeldVersion(version, named or holders, holders))
     return tuple(sorted(held, key=lambda one: (-one.version.modified_ns, one.version.digest or b"")))
+
+
+def _is_at_path(answer: Answer, claim: Claim) -> bool:
+    return isinstance(answer, Deleted) if claim is None else isinstance(answer, Present) and answer.digest == claim
 
 
 def _version_of(copy: Present) -> Version:
@@ -272,18 +333,15 @@ def _version_of(copy: Present) -> Version:
     return Version(copy.digest, copy.size, copy.modified_ns, "", copy.executable)
 
 
-def _remembered(claim: Claim, ordered: list[tuple[ServerName, Answer]]) -> Version:
-    """A version of which no good copy answered, as the clocks remember it."""
-    clock = merged(answer.clock for _, answer in ordered if isinstance(answer, Deleted | Damaged))
-    for _, version in clock.current():
-        if version.digest == claim:
-            return version
-    return Version(claim, 0, 0, "")
+def _remembered(claim: Claim, known: Clock) -> Version:
+    """A version of which no good copy is at the path anywhere, as the clocks remember it."""
+    versions = [version for _, version in known.current() if version.digest == claim]
+    return max(versions, key=lambda one: one.modified_ns, default=Version(claim, 0, 0, ""))
 
 
 def _kind(claims: set[Claim], versions: tuple[HeldVersion, ...], answers: Iterable[Answer]) -> Kind:
     everyone = list(answers)
-    answered = [answer for answer in everyone if not isinstance(answer, Checking | Unreachable)]
+    answered = [answer for answer in everyone if is_known(answer)]
     if len(claims) > 1:
         return Kind.DIVERGED
     if not claims:
@@ -292,12 +350,11 @@ def _kind(claims: set[Claim], versions: tuple[HeldVersion, ...], answers: Iterab
         return Kind.MISSING if len(answered) == len(everyone) else Kind.UNKNOWN
     if None in claims:
         return Kind.DELETED
-    holders = len(versions[0].servers)
-    if not holders:
+    if not versions[0].holders:
         return Kind.DAMAGED
     if len(answered) == 1:
         return Kind.UNVERIFIED
-    if holders == len(answered):
+    if all(isinstance(one, Present) and one.digest in claims for one in answered):
         return Kind.IDENTICAL
     outdated = any(
         isinstance(one, Deleted) or (isinstance(one, Present) and one.digest not in claims) for one in answered

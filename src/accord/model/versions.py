@@ -187,7 +187,9 @@ def outside_change(
         return found(after)
     generation = newest_generation(clock, life)
     if policy is OutsideChanges.DISPUTE:
-        actor = outside_actor(*life, generation + 1 if shared else max(1, generation))
+        # A generation that nothing current is left of is used again: its counters go on, and the clock does not grow by resolving.
+        is_disputed = shared and bool(newest_outside(clock, life))
+        actor = outside_actor(*life, generation + 1 if is_disputed else max(1, generation))
         return write(clock, {actor: clock.context().get(actor, 0)}, actor, after)
     actor = outside_actor(*life, max(1, generation))
     superseded = [dot for dot, version in clock.current() if version.digest == before]
