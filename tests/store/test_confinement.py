@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from accord.errors import StoreFailed
+from accord.errors import Conflict
+from accord.model import versions
 from accord.model.names import FilePath, Prefix
 from accord.model.verdict import Absent, Present, Unreachable
 from accord.store.confinement import Confinement, NotAFile
 from accord.store.port import is_answer
-from accord.testing.store_conformance import take_in
+from accord.testing.conformance import opened, take_in, version_of
 
 from .disks import DirectoryDisk, open_disk
 
@@ -79,6 +80,10 @@ async def test_what_is_no_regular_file_is_not_opened(disk: DirectoryDisk, root: 
         (root / "file").write_bytes(b"x")
         assert await found(disk, "fifo") == Absent("not a regular file")
         assert await found(disk, "socket") == Absent("not a regular file")
+        assert await found(disk, "directory") == Absent("an empty folder")
+        (root / "directory" / "below").mkdir()
+        assert await found(disk, "directory") == Absent("an empty folder")
+        os.mkfifo(root / "directory" / "below" / "fifo")
         assert await found(disk, "directory") == Absent("a folder")
         assert await found(disk, "file/below") == Absent("a file where a folder would be")
 
@@ -91,10 +96,11 @@ async def test_a_device_is_not_opened(disk: DirectoryDisk, root: Path) -> None:
 
 async def test_a_fifo_that_takes_a_known_files_place_blocks_nobody(disk: DirectoryDisk, root: Path) -> None:
     disk.write("file", b"x")
-    (await disk.store.open(FilePath("file"), wait_s=30)).close()  # type: ignore[union-attr]
+    copy = await opened(disk.store, FilePath("file"))
+    copy.close()
     os.unlink(root / "file")
     os.mkfifo(root / "file")
-    assert await found(disk, "file") == Absent("not a regular file")
+    assert await found(disk, "file") == Absent("not a regular file", copy.answer.clock)
 
 
 async def test_a_segment_too_long_for_the_file_system_is_absent(disk: DirectoryDisk) -> None:
@@ -144,8 +150,8 @@ async def test_nothing_is_taken_in_through_a_link(disk: DirectoryDisk, root: Pat
     (root / "folder").symlink_to("../outside")
     (root / "file").write_bytes(b"x")
     for path in ("folder/new", "folder/folder/new", "file/new"):
-        with pytest.raises(StoreFailed):
-            await take_in(disk.store, FilePath(path), b"content", Absent())
+        with pytest.raises(Conflict):
+            await take_in(disk.store, versions.found(version_of(b"content")), b"content", path=FilePath(path))
     assert sorted(os.listdir(root.parent / "outside")) == ["folder", "secret"]
     assert os.listdir(root.parent / "outside" / "folder") == []
 

@@ -17,7 +17,7 @@ from accord.model.names import FilePath
 from accord.model.verdict import Absent, Checking, Damaged, Present
 from accord.store.hashing import HashingPool, hash_open_file
 from accord.store.port import BLOCK_BYTES, is_answer
-from accord.testing.store_conformance import HELLO, WAIT_S, digest_of, listed, opened, present
+from accord.testing.conformance import HELLO, WAIT_S, digest_of, listed, opened, present
 
 from .disks import open_disk
 
@@ -218,7 +218,7 @@ def _writing_to(fifo: Path) -> subprocess.Popen[bytes]:
 async def test_a_fifo_in_the_place_of_a_known_file_keeps_its_writer_and_what_is_written(tmp_path: Path) -> None:
     async with open_disk(tmp_path) as disk:
         disk.write(HELLO, b"known")
-        await present(disk.store)
+        clock = (await present(disk.store)).clock
         disk.remove(HELLO)
         os.mkfifo(tmp_path / HELLO)
         for _ in range(2):
@@ -226,7 +226,7 @@ async def test_a_fifo_in_the_place_of_a_known_file_keeps_its_writer_and_what_is_
         assert len(disk.store._fifos) == 1
         writer = _writing_to(tmp_path / HELLO)
         assert disk.store.glance(HELLO) is None
-        assert await disk.store.examine(HELLO, wait_s=WAIT_S) == Absent("not a regular file")
+        assert await disk.store.examine(HELLO, wait_s=WAIT_S) == Absent("not a regular file", clock)
         assert await asyncio.to_thread(writer.wait, 60) == 0
         assert disk.store.glance(HELLO) is None
         reader = os.open(tmp_path / HELLO, os.O_RDONLY | os.O_NONBLOCK)

@@ -12,11 +12,11 @@ import structlog
 
 from accord.errors import DiskFull, StoreFailed
 from accord.model.names import FilePath
-from accord.model.verdict import Absent, Present
-from accord.model.versions import Version, found
+from accord.model.verdict import Present
+from accord.model.versions import found
 from accord.store.index_file import open_index
 from accord.store.records import Record
-from accord.testing.store_conformance import HELLO, contents, digest_of, listed, present, take_in, version_of
+from accord.testing.conformance import HELLO, contents, digest_of, listed, present, take_in, version_of
 
 from .disks import DirectoryDisk, open_disk
 
@@ -27,7 +27,7 @@ def forget(disk: DirectoryDisk) -> None:
     index.flush()
     index._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     index._db.execute("PRAGMA shrink_memory")
-    index._young, index._old = {}, {}
+    index._cache.clear()
 
 
 def spoil(disk: DirectoryDisk, what: str) -> None:
@@ -167,12 +167,11 @@ def test_a_commit_that_cannot_be_synced_is_never_tried_again(tmp_path: Path) -> 
 
 async def test_a_version_that_does_not_fit_is_refused_and_nothing_else(tmp_path: Path) -> None:
     async with open_disk(tmp_path) as disk:
-        huge = Version(digest_of(b"huge"), 1 << 60, 0, "server2")
         with pytest.raises(DiskFull):
-            await disk.store.stage(FilePath("huge"), huge, found(huge), replacing=Absent())
+            await disk.store.receive(1 << 60)
         assert disk.store.degraded() is None
         assert disk.store.takes_in()
-        assert await take_in(disk.store, HELLO, b"fits", Absent()) is not None
+        assert await take_in(disk.store, found(version_of(b"fits")), b"fits") == await present(disk.store)
 
 
 async def _degraded_after(disk: DirectoryDisk, harm: Callable[[], object]) -> str:
@@ -184,7 +183,7 @@ async def _degraded_after(disk: DirectoryDisk, harm: Callable[[], object]) -> st
     disk.store._parts.shop.health.look()
     assert not disk.store.takes_in()
     with pytest.raises(StoreFailed, match="no longer takes anything in"):
-        await take_in(disk.store, FilePath("late"), b"x", Absent())
+        await take_in(disk.store, found(version_of(b"x")), b"x", path=FilePath("late"))
     return disk.store.degraded() or ""
 
 

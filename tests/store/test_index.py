@@ -12,15 +12,18 @@ import apsw
 import pytest
 import structlog
 
-from accord.errors import ConfigError
-from accord.model.names import FilePath
+from accord.errors import ConfigError, StoreFailed
+from accord.model.names import FilePath, ServerName
 from accord.model.verdict import Absent, Present
-from accord.model.versions import EMPTY_CLOCK, found
-from accord.store import index as index_rules
+from accord.model.versions import EMPTY_CLOCK, Actor, found, write
+from accord.store import debts as debt_rules
+from accord.store import known_records
 from accord.store.index_file import open_index
 from accord.store.index_rows import row_of
+from accord.store.port import Debts
+from accord.store.promises import Job, Put
 from accord.store.records import Record, Stat
-from accord.testing.store_conformance import digest_of, listed, present, version_of
+from accord.testing.conformance import DELETION, digest_of, listed, present, put, version_of
 
 from .disks import open_disk
 
@@ -117,8 +120,9 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     kept = {
         FilePath("a"): Record(clock, stat, digest_of(b"x"), 99, executable=True),
         FilePath("b"): Record(clock, stat, digest_of(b"x"), 99, damaged="rot"),
-        FilePath("c"): Record(clock, deleted=True),
+        FilePath("c"): Record(write(clock, clock.context(), Actor("server2/life"), DELETION)),
         FilePath("d"): Record(EMPTY_CLOCK),
+        FilePath("e"): Record(clock, stat, digest_of(b"x"), 99, aside=(digest_of(b"y"), digest_of(b"z"))),
     }
     for path, record in kept.items():
         assert index.replace(path, None, record, durable=False)
@@ -131,7 +135,7 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_rules, "CACHED_RECORDS", 10)
+    monkeypatch.setattr(known_records, "CACHED_RECORDS", 10)
     index = open_index(tmp_path, is_new_store=True)
     record = Record(found(version_of(b"x")))
     index.add([row_of(f"{number:03}", record) for number in range(100)])
@@ -139,7 +143,7 @@ def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert index.known(f"{number:03}") is None
         assert index.get(FilePath(f"{number:03}")) == record
         assert index.known(f"{number:03}") is not None
-        assert len(index._young) + len(index._old) <= 10
+        assert len(index._cache) <= 10
     index.close()
 
 
@@ -167,14 +171,16 @@ from accord.model.names import FilePath, ServerName
 from accord.model.verdict import Absent
 from accord.model.versions import OutsideChanges
 from accord.store.directory import open_directory_store
-from accord.testing.store_conformance import take_in
+from accord.testing.conformance import take_in, version_of
+from accord.model.versions import found
 
 async def main():
     store = await open_directory_store(Path(sys.argv[1]), ServerName("server1"), outside_changes=OutsideChanges.DISPUTE)
     print("open", flush=True)
     for number in range(100_000):
         content = b"%d " % number * 30_000
-        await take_in(store, FilePath(f"taken/{number % 3}/{number}"), content, Absent())
+        clock = found(version_of(content))
+        await take_in(store, clock, content, path=FilePath(f"taken/{number % 3}/{number}"))
         print(number, flush=True)
 
 asyncio.run(main())
@@ -208,3 +214,113 @@ async def test_kill_9_leaves_the_old_or_the_new(tmp_path: Path, lines: int) -> N
                     assert answer.clock == found(version_of(content))
             assert (await present(disk.store, FilePath("1999"))).digest == digest_of(b"found 1999")
     assert not [line for line in logs if "rebuilt" in line["event"]]
+
+
+_SCHEMA_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
+CREATE TABLE files (
+    path TEXT PRIMARY KEY,
+    size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, dev INTEGER,
+    hashed_at_ns INTEGER NOT NULL,
+    digest BLOB,
+    clock BLOB NOT NULL,
+    executable INTEGER NOT NULL,
+    deleted INTEGER NOT NULL,
+    damaged TEXT,
+    shared INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE TABLE blocks (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, blocks BLOB NOT NULL) STRICT;
+INSERT INTO meta VALUES ('incarnation', 'an earlier life');
+PRAGMA user_version = 1;
+"""
+
+
+async def test_an_index_of_the_first_format_is_carried_over(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    (tmp_path / ".accord").mkdir()
+    database = apsw.Connection(str(tmp_path / ".accord" / "index.db"))
+    database.execute(_SCHEMA_1)
+    records = {}
+    for path, content in FILES.items():
+        stat = Stat.of((tmp_path / path).stat())
+        # Another author than a new look would find, so that it shows that nothing was hashed anew.
+        records[path] = Record(found(version_of(content)), stat, digest_of(content), stat.ctime_ns + (1 << 40))
+        row = row_of(path, records[path])[:-1]
+        database.execute(f"INSERT INTO files VALUES ({', '.join('?' * len(row))})", row)
+    database.close()
+    async with open_disk(tmp_path) as disk:
+        assert disk.store._index.incarnation == "an earlier life"
+        for path, record in records.items():
+            assert await present(disk.store, FilePath(path)) == record.present()
+        for content in (b"changed", b"once more"):
+            await put(disk.store, content, FilePath("hello.txt"))
+        told = await disk.store.history(FilePath("hello.txt"))
+        assert [one.event.version.digest for one in told if one.is_current] == [digest_of(b"once more")]
+        assert digest_of(FILES["hello.txt"]) in {one.event.version.digest for one in told if one.is_kept}
+    async with open_disk(tmp_path) as disk:
+        assert len(await disk.store.history(FilePath("hello.txt"))) == 3
+
+
+def test_a_commit_that_fails_fails_no_other_that_shared_its_transaction(tmp_path: Path) -> None:
+    index = open_index(tmp_path, is_new_store=True)
+    record = Record(found(version_of(b"x")))
+    index._db.execute(
+        "CREATE TRIGGER no BEFORE INSERT ON files WHEN new.path = 'bad' BEGIN SELECT RAISE(FAIL, 'no'); END"
+    )
+    good, bad = (Job([Put(FilePath(path), None, record)], 0) for path in ("good", "bad"))
+    index._waiting += [good]
+    with pytest.raises(StoreFailed, match="no"):
+        index.commit(bad.puts, 0)
+    assert good.done
+    assert good.result is not None
+    index._waiting.clear()
+    index.close()
+    index = open_index(tmp_path)
+    assert index.get(FilePath("good")) == record
+    assert index.get(FilePath("bad")) is None
+    index.close()
+
+
+def test_several_commits_share_one_transaction_and_each_sees_those_before(tmp_path: Path) -> None:
+    index = open_index(tmp_path, is_new_store=True)
+    record, path = Record(found(version_of(b"x"))), FilePath("path")
+    first, second = (Job([Put(path, None, record)], 0) for _ in range(2))
+    index._waiting += [first, second]
+    assert index.commit([Put(FilePath("other"), None, record)], 0) is not None
+    assert (first.done, second.done) == (True, True)
+    assert first.result is not None
+    assert second.result is None  # it came too late
+    index._waiting.clear()
+    index.close()
+
+
+def test_a_put_that_comes_too_late_keeps_all_of_its_commit_back(tmp_path: Path) -> None:
+    index = open_index(tmp_path, is_new_store=True)
+    record = Record(found(version_of(b"x")))
+    assert index.commit([Put(FilePath("a"), None, record)], 0)
+    assert index.commit([Put(FilePath("b"), None, record), Put(FilePath("a"), None, record)], 0) is None
+    assert index.get(FilePath("b")) is None
+    index.close()
+
+
+def test_too_many_debts_let_the_oldest_go_and_that_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debt_rules, "MAX_DEBTS", 3)
+    server, record = ServerName("server2"), Record(found(version_of(b"x")))
+    index = open_index(tmp_path, is_new_store=True)
+    numbers = []
+    for number in range(5):
+        promised = index.commit([Put(FilePath(f"{number}"), None, record, owed=(server,))], 0)
+        assert promised is not None
+        numbers.append(promised[0].debt)
+    for _ in range(2):
+        assert index.debts.standing() == {server: Debts(3, lost=True)}
+        assert index.debts.oldest(server, 9, 0) == [(FilePath(f"{at}"), numbers[at]) for at in (2, 3, 4)]
+        index.close()
+        index = open_index(tmp_path)
+        index.read(index.debts.load)
+    promised = index.commit([Put(FilePath("new"), None, record, owed=(server,))], 0)
+    assert promised is not None
+    assert promised[0].debt > numbers[-1]
+    index.close()

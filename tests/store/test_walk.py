@@ -23,7 +23,7 @@ from accord.server.listing import Merge, in_threads
 from accord.store.confinement import Confinement
 from accord.store.survey import Survey, collisions
 from accord.store.walk import RUN_FILES, stat_in, walk_runs
-from accord.testing.store_conformance import listed, present
+from accord.testing.conformance import listed, present
 from tests.server.fakes import streamed
 from tests.store.disks import SERVER, open_disk
 

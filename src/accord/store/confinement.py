@@ -17,7 +17,7 @@ from pathlib import Path
 
 from accord.errors import StoreFailed
 from accord.model.names import FilePath
-from accord.model.verdict import Absent, Answer, Unreachable
+from accord.model.verdict import FOLDER, Answer, Unreachable
 from accord.store.records import Record, nothing_there, unreadable
 
 _SYS_OPENAT2 = 437  # the same number on every architecture
@@ -36,7 +36,6 @@ _RACED_TRIES = 8
 """openat2 gives EAGAIN when something was renamed while it resolved; it is then worth another try."""
 
 SYMLINK = "a symbolic link"
-FOLDER = "a folder"
 FILE_ABOVE = "a file where a folder would be"
 IRREGULAR = "not a regular file"
 
@@ -56,14 +55,14 @@ class NotAFile(Exception):
 def answer_to(error: OSError | NotAFile, record: Record | None) -> Answer:
     """What a path that could not be opened or read amounts to. Says nothing of what a link points to."""
     if isinstance(error, NotAFile):
-        return Absent(error.obstacle)
+        return nothing_there(record, error.obstacle)
     code = error.errno or 0
     if code in (errno.ENOENT, errno.ENAMETOOLONG):
         return nothing_there(record)
     if code in _NEVER_OURS:
-        return Absent(_NEVER_OURS[code])
+        return nothing_there(record, _NEVER_OURS[code])
     if code in _IRREGULAR_ERRNOS:
-        return Absent(IRREGULAR)
+        return nothing_there(record, IRREGULAR)
     if code in (errno.EACCES, errno.EPERM):
         return Unreachable("this server may not read its copy")
     if code in _UNREADABLE_ERRNOS:

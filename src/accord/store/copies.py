@@ -27,16 +27,26 @@ BlockDigester = Callable[["DirectoryCopy"], Coroutine[Any, Any, tuple[Digest, ..
 
 
 class DirectoryCopy:
-    """See `port.Copy`."""
+    """See `port.Copy`. `is_kept`: it is not the file at the path, but one that is kept under its digest."""
 
-    __slots__ = ("_digester", "_fd", "_stat", "answer", "path")
+    __slots__ = ("_digester", "_fd", "_stat", "answer", "is_kept", "path")
 
-    def __init__(self, path: FilePath, answer: Present, fd: int, stat: Stat, digester: BlockDigester) -> None:
+    def __init__(
+        self,
+        path: FilePath,
+        answer: Present,
+        fd: int,
+        stat: Stat,
+        digester: BlockDigester,
+        *,
+        is_kept: bool = False,
+    ) -> None:
         self.path = path
         self.answer = answer
         self._fd = fd
         self._stat = stat
         self._digester = digester
+        self.is_kept = is_kept
 
     def read_now(self, offset: int, length: int) -> bytes | None:
         wanted = min(length, self.answer.size - offset)

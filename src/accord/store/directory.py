@@ -1,7 +1,7 @@
 """The store that is a directory: the adapter of `port.Store` over the modules beside it.
 
 What is decided on the event loop without waiting is here (`glance`); everything that may wait for the disk goes to threads and is done
-by `examining`, `path_jobs`, `atomic`, `listing` and `indexing`.
+by `examining`, `path_jobs`, `incoming`, `committing`, `remembering`, `listing` and `indexing`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,26 +21,28 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from accord.errors import ChangedWhileReading, IntegrityError, StoreFailed
+from accord.errors import ChangedWhileReading, StoreFailed
+from accord.model.history import Event, Remembered
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
-from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Unreachable
-from accord.model.versions import Clock, OutsideChanges, Version
-from accord.store.atomic import StagedFile
+from accord.model.verdict import Absent, Answer, Checking, Deleted, Unreachable
+from accord.model.versions import Actor, OutsideChanges, server_actor
+from accord.store.block_lists import BlockLists
+from accord.store.committing import Committer
 from accord.store.copies import DirectoryCopy
 from accord.store.examining import TRIES, Opened, TooLarge
-from accord.store.hashing import hash_blocks
+from accord.store.incoming import FileIncoming, refuse_what_cannot_fit
 from accord.store.index import BATCH_S
 from accord.store.index_rows import Known
 from accord.store.listing import pages
 from accord.store.parts import Parts, assemble
-from accord.store.port import BLOCK_BYTES, Copy, Indexing, Staging, is_answer
-from accord.store.records import ROT, Record, Sharing, Stat, same_stat
-from accord.store.staging import DirectoryStaging
-from accord.store.workshop import store_failure
+from accord.store.path_locks import PathLocks
+from accord.store.port import Change, Committed, Copy, Debts, Indexing, is_answer
+from accord.store.records import Sharing, same_stat
+from accord.store.remembering import Memory
+from accord.store.workshop import no_step
 
 LOOKING_THREADS = 16
-CACHED_BLOCK_LISTS = 256
 HELD_FIFOS = 64
 
 T = TypeVar("T")
@@ -56,18 +58,24 @@ class DirectoryStore:
         self._beneath = parts.beneath
         self._index = parts.index
         self._examiner = parts.examiner
+        self._under_way = parts.under_way
         self._jobs = parts.jobs
         self._judge = parts.judge
         self._fifos: dict[FilePath, int] = {}
-        self._blocks: dict[Digest, tuple[Digest, ...]] = {}
         self._threads = ThreadPoolExecutor(LOOKING_THREADS, thread_name_prefix="accord-store")
+        self._locks = PathLocks()
+        self._blocks = BlockLists(parts.index, parts.pool)
+        self._memory = Memory(parts.shop, parts.kept, self._in_thread)
+        self._committer = Committer(
+            parts.shop, parts.kept, parts.unfinished, parts.examiner, self._in_thread, parts.under_way
+        )
         self._flushing = asyncio.create_task(self._keep_flushing())
         self._closed = False
         parts.indexing.start()
 
     def glance(self, path: FilePath) -> Copy | Absent | None:
         known = self._index.known(path)
-        if known is None:
+        if known is None or path in self._under_way:
             return None
         vouching, present = known.vouching, known.present
         if vouching is None or present is None:
@@ -79,7 +87,7 @@ class DirectoryStore:
         if not same_stat(vouching, status):
             self._let_go(path, known, fd, status.st_mode)
             return None
-        return DirectoryCopy(path, present, fd, vouching, self._block_digests)
+        return DirectoryCopy(path, present, fd, vouching, self._blocks.of)
 
     def _let_go(self, path: FilePath, known: Known, fd: int, mode: int) -> None:
         """Something else has taken the place of the file. A FIFO was opened for reading by that, and may have a writer now, which
@@ -107,7 +115,7 @@ class DirectoryStore:
 
     def glance_answer(self, path: FilePath) -> Answer | None:
         known = self._index.known(path)
-        if known is None:
+        if known is None or path in self._under_way:
             return None
         fd = self._beneath.probe_cached(path)
         if fd < 0:
@@ -146,17 +154,57 @@ class DirectoryStore:
         return _answer_of(await self._open(path, wait_s, reread))
 
     async def find_damage(self, copy: Copy) -> Answer:
+        if isinstance(copy, DirectoryCopy) and copy.is_kept:
+            await self._in_thread(partial(self._memory.condemn, copy))
         answer = _answer_of(await self._open(copy.path, None, True))
         _log.warning("a copy did not match its digest", path=copy.path, found=type(answer).__name__)
         return answer
 
-    async def stage(self, path: FilePath, version: Version, clock: Clock, *, replacing: Answer) -> Staging:
-        if not isinstance(replacing, Absent | Damaged):
-            raise ValueError("only a missing or a damaged copy is replaced")
-        if isinstance(replacing, Absent) and replacing.obstacle is not None:
-            raise StoreFailed(f"There is {replacing.obstacle} at '{path}'.", path=path)
-        staged = await self._in_thread(lambda: self._begin_staging(path, version, clock, replacing))
-        return DirectoryStaging(staged, self._in_thread)
+    @property
+    def actor(self) -> Actor:
+        return server_actor(*self._judge.life)
+
+    def locked(self, *paths: FilePath) -> AbstractAsyncContextManager[None]:
+        return self._locks.of(paths)
+
+    async def receive(self, size: int | None) -> FileIncoming:
+        refuse_what_cannot_fit(self._parts.shop, size)
+        return FileIncoming(self._parts.shop, self._in_thread)
+
+    async def duplicate(self, path: FilePath | None, digest: Digest) -> FileIncoming | None:
+        return await self._in_thread(lambda: self._memory.duplicate(path, digest))
+
+    async def commit(self, changes: Sequence[Change]) -> list[Committed] | None:
+        return await self._in_thread(lambda: self._committer.commit(changes))
+
+    async def open_version(self, path: FilePath, digest: Digest) -> Copy | None:
+        held = await self._in_thread(lambda: self._examiner.look(path))
+        if isinstance(held, Opened):
+            if held.record.digest == digest:
+                return self._copy(path, held)
+            os.close(held.fd)
+        kept = await self._in_thread(lambda: self._memory.open_kept(path, digest))
+        if kept is None:
+            return None
+        return DirectoryCopy(path, kept.answer, kept.fd, kept.stat, self._blocks.of, is_kept=True)
+
+    async def history(self, path: FilePath) -> list[Remembered]:
+        return await self._in_thread(lambda: self._memory.history(path))
+
+    async def learn(self, path: FilePath, events: Sequence[Event]) -> None:
+        await self._in_thread(lambda: self._memory.learn(path, events))
+
+    async def expire(self) -> int:
+        return await self._in_thread(self._parts.retention.expire)
+
+    def debts(self) -> Mapping[ServerName, Debts]:
+        return self._index.debts.standing()
+
+    async def owed(self, server: ServerName, limit: int, *, after: int = 0) -> list[tuple[FilePath, int]]:
+        return self._index.debts.oldest(server, limit, after)
+
+    def settle_debts(self, server: ServerName, settled: Sequence[tuple[FilePath, int]]) -> None:
+        self._index.debts.settle(server, settled)
 
     async def share(self, copy: Copy) -> None:
         known = self._index.known(copy.path)
@@ -203,6 +251,8 @@ class DirectoryStore:
         self._parts.pool.close()
         self._threads.shutdown(wait=True)
         try:
+            with suppress(StoreFailed):
+                self._parts.unfinished.strike_out()
             self._index.close()
         finally:
             for fd in self._fifos.values():
@@ -212,37 +262,7 @@ class DirectoryStore:
 
     def _copy(self, path: FilePath, held: Opened) -> DirectoryCopy:
         assert held.record.stat is not None
-        return DirectoryCopy(path, held.record.present(), held.fd, held.record.stat, self._block_digests)
-
-    def _begin_staging(self, path: FilePath, version: Version, clock: Clock, replacing: Absent | Damaged) -> StagedFile:
-        seen = self._parts.shop.stat_of(path)
-        record = self._index.get(path)
-        overtaken = isinstance(replacing, Damaged) != (seen is not None) or _was_replaced(replacing, seen, record)
-        return StagedFile(self._parts.shop, path, version, clock, seen, record, overtaken=overtaken)
-
-    async def _block_digests(self, copy: DirectoryCopy) -> tuple[Digest, ...]:
-        whole = copy.answer.digest
-        if copy.answer.size <= BLOCK_BYTES:
-            return (whole,) if copy.answer.size else ()
-        blocks = self._blocks.get(whole) or await self._in_thread(lambda: self._index.blocks(whole))
-        if blocks is None:
-            blocks = await self._hash_blocks(copy)
-            await self._in_thread(partial(self._index.keep_blocks, whole, blocks))
-        if len(self._blocks) >= CACHED_BLOCK_LISTS:
-            self._blocks.clear()
-        self._blocks[whole] = blocks
-        return blocks
-
-    async def _hash_blocks(self, copy: DirectoryCopy) -> tuple[Digest, ...]:
-        fd = copy.own_fd()  # the job may outlive a caller that stops waiting
-        job = self._parts.pool.submit(lambda: _read_blocks(fd), urgent=True)
-        job.future.add_done_callback(lambda _: os.close(fd))
-        digest, blocks = await asyncio.wrap_future(job.future)
-        if digest == copy.answer.digest:
-            return blocks
-        if copy.unchanged():
-            raise IntegrityError("The copy no longer matches its digest.", path=copy.path)
-        raise ChangedWhileReading("The file was changed while it was read.", path=copy.path)
+        return DirectoryCopy(path, held.record.present(), held.fd, held.record.stat, self._blocks.of)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -255,19 +275,17 @@ class DirectoryStore:
             await asyncio.sleep(BATCH_S)
             await self._in_thread(self._parts.shop.health.look)
             try:
-                await self._in_thread(lambda: self._index.flush(only_if_due=True))
+                await self._in_thread(self._flush)
                 failing = None
             except StoreFailed as error:
                 if error.detail != failing:
                     failing = error.detail
                     _log.error("the index cannot be written", reason=failing)
 
-
-def _was_replaced(replacing: Absent | Damaged, seen: Stat | None, record: Record | None) -> bool:
-    """Whether the rot that was to be replaced is no longer what is there: another healing was faster."""
-    if not isinstance(replacing, Damaged) or replacing.reason != ROT:
-        return False
-    return record is None or seen is None or record.known_damage(seen) is None
+    def _flush(self) -> None:
+        self._parts.unfinished.retry()
+        self._parts.unfinished.strike_out()
+        self._index.flush(only_if_due=True)
 
 
 def _answer_of(held: Copy | Answer) -> Answer:
@@ -275,13 +293,6 @@ def _answer_of(held: Copy | Answer) -> Answer:
         return held
     held.close()
     return held.answer
-
-
-def _read_blocks(fd: int) -> tuple[Digest, tuple[Digest, ...]]:
-    try:
-        return hash_blocks(fd)
-    except OSError as error:
-        raise store_failure(error, "reading a copy") from error
 
 
 async def open_directory_store(
@@ -292,17 +303,20 @@ async def open_directory_store(
     now_ns: Callable[[], int] = time.time_ns,
     fsync: Callable[[int], None] = os.fsync,
     component_walk: bool = False,
+    keep_versions: int = 10,
     keep_days: int = 30,
+    step: Callable[[str], None] = no_step,
 ) -> DirectoryStore:
     """The store in the folder `root`, which must exist; what is missing of the private folder is made.
 
     Raises `ConfigError` when another server uses it or a newer release wrote it, `StoreFailed` when it cannot be used. The first
-    hashing goes on in the background. Damaged copies are kept for `keep_days` after they were replaced.
-    `now_ns`, `fsync` and `component_walk` (do without openat2) are for tests.
+    hashing goes on in the background. Of what is superseded, the newest `keep_versions` of a path are kept for `keep_days`, and damaged
+    copies for as long after they were replaced. `now_ns`, `fsync`, `component_walk` (do without openat2) and `step` are for tests.
     """
-    return DirectoryStore(
-        await asyncio.to_thread(assemble, root, server, outside_changes, now_ns, fsync, component_walk, keep_days)
+    work = partial(
+        assemble, root, server, outside_changes, now_ns, fsync, component_walk, keep_days, keep_versions, step
     )
+    return DirectoryStore(await asyncio.to_thread(work))
 
 
 if TYPE_CHECKING:

@@ -11,12 +11,26 @@ import threading
 from collections.abc import Callable
 
 from accord.errors import StoreFailed
-from accord.model.names import FilePath
-from accord.model.verdict import Answer, Checking, Unreachable
+from accord.model.names import Digest, FilePath
+from accord.model.verdict import EMPTY_FOLDER, FOLDER, Answer, Checking, Unreachable
 from accord.store.confinement import Confinement, NotAFile, answer_to, require_regular
 from accord.store.hashing import SMALL_BYTES, Progress, hash_open_file
+from accord.store.history_rows import was_superseded
 from accord.store.index import Index
-from accord.store.records import RACY_WINDOW_NS, Judge, Record, Seen, Stat, is_executable, makes_event
+from accord.store.promises import Put
+from accord.store.records import (
+    RACY_WINDOW_NS,
+    Judge,
+    Record,
+    Seen,
+    Stat,
+    is_executable,
+    makes_event,
+    nothing_there,
+    outside_events,
+)
+from accord.store.under_way import UnderWay
+from accord.store.workshop import is_empty_tree
 
 TRIES = 4
 """How often a file that changes while it is hashed is hashed again before the answer is that it is still being checked."""
@@ -50,11 +64,14 @@ class TooLarge:
 class Examiner:
     """`now_ns` is the time that file timestamps are compared with."""
 
-    def __init__(self, beneath: Confinement, index: Index, judge: Judge, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, beneath: Confinement, index: Index, judge: Judge, now_ns: Callable[[], int], under_way: UnderWay
+    ) -> None:
         self._beneath = beneath
         self._index = index
         self._judge = judge
         self._now_ns = now_ns
+        self._under_way = under_way
         self.closing = threading.Event()
 
     def look(
@@ -81,14 +98,23 @@ class Examiner:
         for _ in range(TRIES):
             if self.closing.is_set():
                 break
+            is_at_rest = self._under_way.wait(path)
             record = self._index.get(path)
             try:
                 fd = self._beneath.open_regular(path)
-            except (OSError, NotAFile) as error:
+            except NotAFile as error:
+                if error.obstacle == FOLDER and is_empty_tree(self._beneath, path):
+                    return nothing_there(record, EMPTY_FOLDER)
+                return answer_to(error, record)
+            except OSError as error:
+                if is_at_rest and path in self._under_way:
+                    continue
                 return answer_to(error, record)
             kept = False
             try:
                 found = self._judge_open(path, fd, record, up_to_bytes, reread, progress)
+                if is_at_rest and path in self._under_way:
+                    found = None  # what was read may be the promise's, and the file not yet
                 kept = isinstance(found, Opened)
             except (OSError, NotAFile) as error:
                 return answer_to(error, record)
@@ -128,11 +154,22 @@ class Examiner:
         return Seen(stat, digest, is_executable(status.st_mode), began_ns)
 
     def _record(self, path: FilePath, fd: int, before: Record | None, seen: Seen) -> Opened | Answer | None:
-        after = self._judge.record(before, seen)
-        durable = makes_event(before, after) or after.damaged is not None
-        if after != before and not self._index.replace(path, before, after, durable=durable):
+        after = self._judge.record(before, seen, is_past=self._is_past(path, before, seen.digest))
+        if after != before and not self._write_down(path, before, after):
             return None
         return after.known_damage(seen.stat) or Opened(fd, after)
+
+    def _is_past(self, path: FilePath, before: Record | None, digest: Digest) -> bool:
+        if before is None or before.digest == digest or any(one.digest == digest for _, one in before.clock.current()):
+            return False
+        return self._index.read(lambda db: was_superseded(db, path, digest))
+
+    def _write_down(self, path: FilePath, before: Record | None, after: Record) -> bool:
+        if not makes_event(before, after) and after.damaged is None:
+            return self._index.replace(path, before, after, durable=False)
+        now_ns = self._now_ns()
+        put = Put(path, before, after, outside_events(before, after, now_ns))
+        return self._index.commit([put], now_ns) is not None
 
     def _wait_out_the_race(self, stat: Stat) -> None:
         """Hash only once a write would show in the timestamps. A write is stamped when it begins: a hash taken in its middle

@@ -1,14 +1,15 @@
 """The index: one SQLite file that keeps, for each path, the digest that stat data vouch for, and the clock.
 
 One connection behind one lock. What only saves hashing again (first sights, refreshed stat data) is committed in batches, and kept in
-memory alone where it cannot be written; what must not be forgotten once told (events, staged versions) is committed at once, or
-refused. Commits are synced (WAL, synchronous=FULL).
+memory alone where it cannot be written; what must not be forgotten once told (`commit`) is durable before that returns, or refused.
+Commits are synced (WAL, synchronous=FULL). Threads that want one at the same time share one: whoever gets the lock first writes what
+all of them want, and each that waited finds its own done.
 
 A file that turns out broken is opened anew, which moves it aside and begins another where that is needed. A row that turns out
 broken is dropped. Either way clocks are lost, and so the incarnation is a new one: no counter is used twice.
 
 A bounded cache in memory answers the hot path without lock or disk. What records mean is left to `records`, how they are written to
-`index_rows`; opening, and mending a broken file, to `index_file`.
+`index_rows`; the transaction of a commit to `promises`, opening, and mending a broken file, to `index_file`.
 """
 
 from __future__ import annotations
@@ -24,14 +25,27 @@ import apsw
 import structlog
 
 from accord.errors import IntegrityError, StoreFailed
-from accord.model.names import DIGEST_BYTES, Digest, FilePath
-from accord.store.index_rows import ADD, GET, PUT, RANGE, RANGE_RECORDS, Known, Row, record_of, row_of, translated
-from accord.store.records import Record, nothing_there
+from accord.model.names import FilePath
+from accord.store.debts import Ledger
+from accord.store.index_rows import (
+    ADD,
+    GET,
+    PUT,
+    RANGE,
+    RANGE_RECORDS,
+    Known,
+    Row,
+    record_of,
+    row_of,
+    translated,
+    translation,
+)
+from accord.store.known_records import KnownRecords
+from accord.store.promises import Job, Promised, Put, write_puts
+from accord.store.records import Record
 
-CACHED_RECORDS = 16_384
 BATCH_RECORDS = 16_384
 BATCH_S = 0.5
-KEPT_BLOCK_LISTS = 20_000
 REOPEN_PAUSE_S = 10.0
 """A broken file is opened anew at most so often."""
 
@@ -59,31 +73,18 @@ class Index:
         self.unsound: str | None = None
         """A commit could not be synced: nothing is promised any more."""
         self.on_rebuilt: Callable[[], None] = _nothing
+        self.debts = Ledger()
         self._db = connection
         self._reopen = reopen
         self._reopened_s = -REOPEN_PAUSE_S
         self._lock = threading.Lock()
+        self._waiting: list[Job] = []
         self._closed = False
         self._uncommitted = 0
         self._batch_began_s = 0.0
-        # Two generations make a cheap LRU: what is asked for moves to the young one; when that is full, the old one is forgotten.
-        self._young: dict[str, Known] = {}
-        self._old: dict[str, Known] = {}
-
-    def known(self, path: str) -> Known | None:
-        """From memory only: None means "not cached". For the event loop."""
-        known = self._young.get(path)
-        if known is None:
-            known = self._old.get(path)
-            if known is not None:
-                # Unlocked: should a writer be faster, it has put its own into the young generation, and that one stays.
-                known = self._young.setdefault(path, known)
-        return known
-
-    def distrust(self, path: str, known: Known) -> None:
-        """Let the hot path no longer believe that `known` may still be there, until something is recorded. For the event loop."""
-        if self._young.get(path) is known:
-            self._young[path] = known._replace(vouching=None, present=None)
+        self._cache = KnownRecords()
+        self.known = self._cache.get
+        self.distrust = self._cache.distrust
 
     def get(self, path: FilePath) -> Record | None:
         known = self.known(path)
@@ -94,30 +95,54 @@ class Index:
     def replace(self, path: FilePath, expected: Record | None, record: Record, *, durable: bool) -> bool:
         """Write `record` if the path's is still `expected`; says whether it did. `durable` waits for the disk. What is not durable
         holds no event, and is kept in memory where it cannot be written."""
+        if durable:
+            return self.commit([Put(path, expected, record)], 0) is not None
 
         def work() -> bool:
             if self._load(path).record != expected:
                 return False
             self._begin(1)
             self._db.execute(PUT, row_of(path, record))
-            if durable or self._due():
+            if self._due():
                 self._commit()
-            self._remember(path, record)
+            self._cache.remember(path, record)
             return True
 
-        if durable and self.unsound is not None:
-            raise StoreFailed(f"The index failed: {self.unsound}.")
         try:
             return self._guarded(work)
         except StoreFailed:
-            if durable:
-                raise
             with self._lock:
                 known = self.known(path)
                 if known is None or known.record != expected:
                     raise
-                self._remember(path, record)
+                self._cache.remember(path, record)
             return True
+
+    def commit(self, puts: Sequence[Put], now_ns: int) -> list[Promised] | None:
+        """Write all of them, with all that belongs to them, durably; or None, and nothing, if any record is not the expected one."""
+        job = Job(puts, now_ns)
+        self._waiting.append(job)
+        try:
+            self._guarded(lambda: self._write_waiting(job))
+        finally:
+            with suppress(ValueError):
+                self._waiting.remove(job)
+        if job.error is not None:
+            raise translation(job.error) from job.error
+        return job.result
+
+    def read(self, work: Callable[[apsw.Connection], T]) -> T:
+        """A query. It sees what is not committed yet."""
+        return self._guarded(lambda: work(self._db))
+
+    def batch(self, work: Callable[[apsw.Connection], None]) -> None:
+        """What may be forgotten in a crash: written now, committed with whatever comes next."""
+
+        def begin_and_work() -> None:
+            self._begin(1)
+            work(self._db)
+
+        self._guarded(begin_and_work)
 
     def add(self, rows: Sequence[Row]) -> None:
         """First sights, in bulk; a path that has a record keeps it."""
@@ -128,8 +153,7 @@ class Index:
             if self._due():
                 self._commit()
             for row in rows:
-                self._young.pop(row[0], None)
-                self._old.pop(row[0], None)
+                self._cache.forget(row[0])
 
         self._guarded(work)
 
@@ -157,31 +181,11 @@ class Index:
                 self._begin(0)
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('tried', ?)", (str(time.time_ns()),))
                 self._commit()
-            elif self._uncommitted and (not only_if_due or self._due()):
+            elif self.debts.is_unwritten or (self._uncommitted and (not only_if_due or self._due())):
+                self._begin(0)
                 self._commit()
 
         self._guarded(work)
-
-    def blocks(self, digest: Digest) -> tuple[Digest, ...] | None:
-        query = "SELECT blocks FROM blocks WHERE digest = ?"
-        raw = self._guarded(lambda: self._db.execute(query, (digest,)).get)
-        if raw is None or not raw or len(raw) % DIGEST_BYTES:
-            return None
-        return tuple(Digest(raw[at : at + DIGEST_BYTES]) for at in range(0, len(raw), DIGEST_BYTES))
-
-    def keep_blocks(self, digest: Digest, blocks: Sequence[Digest]) -> None:
-        """They cost one pass over the file to make again, so the oldest are forgotten when there are too many, and all where they
-        cannot be written (`failure` then says so)."""
-
-        def work() -> None:
-            self._begin(1)
-            put = "INSERT OR REPLACE INTO blocks (digest, blocks) VALUES (?, ?)"
-            self._db.execute(put, (digest, b"".join(blocks)))
-            newest = self._db.last_insert_rowid()
-            self._db.execute("DELETE FROM blocks WHERE id <= ?", (newest - KEPT_BLOCK_LISTS,))
-
-        with suppress(StoreFailed):
-            self._guarded(work)
 
     def close(self) -> None:
         try:
@@ -203,10 +207,10 @@ class Index:
             return known
         row: Row | None = self._db.execute(GET, (path,)).fetchone()
         try:
-            return self._remember(path, None if row is None else record_of(row))
+            return self._cache.remember(path, None if row is None else record_of(row))
         except (IntegrityError, ValueError) as error:
             self._drop(path, error)
-            return self._remember(path, None)
+            return self._cache.remember(path, None)
 
     def _drop(self, path: str, error: Exception) -> None:
         """The row's clock is lost, with the counters that were used: they must not come again."""
@@ -217,15 +221,6 @@ class Index:
         self._commit()
         self.incarnation = incarnation
         _log.warning("a record in the index is broken; its file is hashed again", path=path, reason=str(error))
-
-    def _remember(self, path: str, record: Record | None) -> Known:
-        vouching = record.vouching() if record else None
-        present = record.present() if record and vouching else None
-        known = Known(record, vouching, present, nothing_there(record))
-        if len(self._young) >= CACHED_RECORDS // 2:
-            self._old, self._young = self._young, {}
-        self._young[path] = known
-        return known
 
     def _begin(self, records: int) -> None:
         if not self._db.in_transaction:
@@ -239,9 +234,61 @@ class Index:
 
     def _commit(self) -> None:
         if self._db.in_transaction:
+            struck = self.debts.strike_out(self._db) if self.debts.is_unwritten else None
             self._db.execute("COMMIT")
             self.failure = None
+            if struck is not None:
+                self.debts.struck(struck)
         self._uncommitted = 0
+
+    def _write_waiting(self, mine: Job) -> None:
+        """Under the lock: what every waiting thread wants, in one transaction; one by one where that fails."""
+        if mine.done:
+            return
+        if self.unsound is not None:
+            raise StoreFailed(f"The index failed: {self.unsound}.")
+        jobs = [job for job in list(self._waiting) if not job.done]  # the others' threads have not been told yet
+        try:
+            self._write_jobs(jobs)
+        except apsw.Error as error:
+            if len(jobs) == 1 or isinstance(error, _BROKEN):
+                raise
+            self._fail(error)
+            for job in jobs:
+                self._write_alone(job)
+
+    def _write_alone(self, job: Job) -> None:
+        try:
+            self._write_jobs([job])
+        except apsw.Error as error:
+            if isinstance(error, _BROKEN):
+                raise
+            self._fail(error)
+            job.error, job.done = error, True
+
+    def _write_jobs(self, jobs: Sequence[Job]) -> None:
+        self._begin(0)
+        fresh: dict[FilePath, Record] = {}
+        written = []
+        try:
+            for job in jobs:
+                job.result = write_puts(
+                    self._db, job, lambda path: fresh.get(path) or self._load(path).record, self.debts
+                )
+                if job.result is not None:
+                    written.append(job)
+                    fresh.update((put.path, put.record) for put in job.puts)
+            if written or not self._uncommitted:
+                self._commit()
+        except BaseException:
+            self._roll_back()
+            raise
+        for path, record in fresh.items():
+            self._cache.remember(path, record)
+        for job in written:
+            self.debts.confirm(job.owed)
+        for job in jobs:
+            job.done = True
 
     def _guarded(self, work: Callable[[], T]) -> T:
         """Under the lock. `work` may be done again, with another file and an empty cache behind it."""
@@ -272,9 +319,13 @@ class Index:
         self.failure = str(error)
         if isinstance(error, apsw.Error) and getattr(error, "extendedresult", 0) in _FSYNC_CODES:
             self.unsound = "a write could not be made durable"
+        self._roll_back()
+
+    def _roll_back(self) -> None:
         with suppress(apsw.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+        self.debts.undone()
         self._uncommitted = 0
 
     def _open_anew(self, error: Exception, *, as_new: bool) -> bool:
@@ -287,10 +338,12 @@ class Index:
         _log.error("the index failed; it is opened anew", reason=str(error))
         with suppress(apsw.Error):
             self._db.close(True)
-        self._uncommitted, self._young, self._old = 0, {}, {}
+        self._uncommitted = 0
+        self._cache.clear()
         self._db, incarnation = self._reopen(as_new=as_new)
         if incarnation != self.incarnation:
             self.incarnation = incarnation
+            self.debts.begin_anew()
             self.on_rebuilt()
         return True
 

@@ -20,7 +20,7 @@ from accord.errors import ConfigError, StoreFailed
 from accord.store.index import Index
 from accord.store.index_rows import translated
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 INDEX_NAME = "index.db"
 LOCK_NAME = "lock"
 _CACHE_KIB = 8 * 1024
@@ -36,9 +36,28 @@ CREATE TABLE files (
     executable INTEGER NOT NULL,
     deleted INTEGER NOT NULL,
     damaged TEXT,
-    shared INTEGER NOT NULL
+    shared INTEGER NOT NULL,
+    aside BLOB
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE blocks (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, blocks BLOB NOT NULL) STRICT;
+"""
+
+_SINCE_2 = """
+CREATE INDEX files_digest ON files (digest) WHERE digest IS NOT NULL;
+CREATE TABLE events (
+    path TEXT NOT NULL, actor TEXT NOT NULL, counter INTEGER NOT NULL,
+    digest BLOB,
+    event BLOB NOT NULL,
+    told INTEGER NOT NULL,
+    superseded_ns INTEGER,
+    PRIMARY KEY (path, actor, counter)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX events_digest ON events (digest, superseded_ns) WHERE digest IS NOT NULL;
+CREATE TABLE pending (id INTEGER PRIMARY KEY, intent BLOB NOT NULL) STRICT;
+CREATE TABLE debts (
+    server TEXT NOT NULL, path TEXT NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (server, path)
+) WITHOUT ROWID, STRICT;
 """
 
 _log = structlog.get_logger("accord.store")
@@ -141,13 +160,18 @@ def _prepare(db: apsw.Connection, file: Path) -> str:
     incarnation = db.execute("SELECT value FROM meta WHERE key = 'incarnation'").get
     if not isinstance(incarnation, str):
         raise _Broken("it has lost its incarnation")
+    if version < SCHEMA_VERSION:
+        with db:
+            db.execute("ALTER TABLE files ADD COLUMN aside BLOB")
+            db.execute(_SINCE_2)
+            db.pragma("user_version", SCHEMA_VERSION)
     return incarnation
 
 
 def _create(db: apsw.Connection) -> str:
     incarnation = secrets.token_hex(8)
     with db:
-        db.execute(_SCHEMA)
+        db.execute(_SCHEMA + _SINCE_2)
         db.execute("INSERT INTO meta VALUES ('incarnation', ?)", (incarnation,))
         db.pragma("user_version", SCHEMA_VERSION)
     return incarnation

@@ -10,21 +10,33 @@ import apsw
 
 from accord.codec import decode_clock, encode_clock
 from accord.errors import DiskFull, StoreFailed
-from accord.model.names import Digest
+from accord.model.names import DIGEST_BYTES, Digest
 from accord.model.verdict import Absent, Deleted, Present
 from accord.store.records import Record, Stat
 
 RANGE_RECORDS = 2_000
 
 Row = tuple[
-    str, int | None, int | None, int | None, int | None, int | None, int, bytes | None, bytes, int, int, str | None, int
+    str,
+    int | None,
+    int | None,
+    int | None,
+    int | None,
+    int | None,
+    int,
+    bytes | None,
+    bytes,
+    int,
+    int,
+    str | None,
+    int,
+    bytes | None,
 ]
-"""A record as it is stored: path, the five of `Stat`, hashed_at_ns, digest, clock, executable, deleted, damaged, shared."""
+"""A record as it is stored: path, the five of `Stat`, hashed_at_ns, digest, clock, executable, deleted (told for people: it follows
+from the clock), damaged, shared, and the digests aside, one after the other."""
 
-_COLUMNS = (
-    "path, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged, shared"
-)
-_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+_COLUMNS = "path, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged, shared, aside"
+_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 GET = f"SELECT {_COLUMNS} FROM files WHERE path = ?"
 PUT = f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES ({_MARKS})"
 ADD = f"INSERT OR IGNORE INTO files ({_COLUMNS}) VALUES ({_MARKS})"
@@ -45,10 +57,14 @@ def translated() -> Iterator[None]:
     """SQLite's errors as ours."""
     try:
         yield
-    except apsw.FullError as error:
-        raise DiskFull("There is no space left for the index.") from error
     except (apsw.Error, UnicodeDecodeError) as error:
-        raise StoreFailed(f"The index failed: {error}.") from error
+        raise translation(error) from error
+
+
+def translation(error: Exception) -> StoreFailed:
+    if isinstance(error, apsw.FullError):
+        return DiskFull("There is no space left for the index.")
+    return StoreFailed(f"The index failed: {error}.")
 
 
 def row_of(path: str, record: Record) -> Row:
@@ -63,12 +79,13 @@ def row_of(path: str, record: Record) -> Row:
         int(record.deleted),
         record.damaged,
         int(record.shared),
+        b"".join(record.aside) or None,
     )
 
 
 def record_of(row: Row) -> Record:
     """Raises `IntegrityError` or `ValueError` for a row that was never written so."""
-    _, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged, shared = row
+    _, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, _, damaged, shared, aside = row
     stat = None
     if size is not None:
         stat = Stat(size, mtime_ns or 0, ctime_ns or 0, inode or 0, dev or 0)
@@ -79,6 +96,10 @@ def record_of(row: Row) -> Record:
         hashed_at_ns,
         bool(executable),
         damaged,
-        bool(deleted),
+        _digests(aside or b""),
         bool(shared),
     )
+
+
+def _digests(joined: bytes) -> tuple[Digest, ...]:
+    return tuple(Digest(joined[at : at + DIGEST_BYTES]) for at in range(0, len(joined), DIGEST_BYTES))

@@ -249,7 +249,7 @@ class FirstIndexing:
             return None
         digest, executable = Digest(raw), is_executable(after.st_mode)
         clock = found(Version(digest, count, stat.mtime_ns, str(self._tools.judge.server), executable))
-        return (path, *stat, began_ns, raw, encode_clock(clock), int(executable), 0, None, 0)
+        return (path, *stat, began_ns, raw, encode_clock(clock), int(executable), 0, None, 0, None)
 
     def _examine(self, path: FilePath) -> None:
         held = self._tools.examiner.look(path)

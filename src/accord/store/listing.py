@@ -84,7 +84,8 @@ def _joined(
 
 def _answer(path: FilePath, stat: Stat, record: Record | None, unvouched: Unvouched, until_s: float) -> Answer:
     if record is not None:
-        if record.vouching() == stat:
+        # What is superseded may be about to be replaced by a commit that is under way: that takes a closer look.
+        if record.vouching() == stat and any(version.digest == record.digest for _, version in record.clock.current()):
             return record.present()
         damage = record.known_damage(stat)
         if damage is not None:

@@ -15,10 +15,15 @@ from accord.store.health import Health
 from accord.store.index import Index
 from accord.store.index_file import open_index
 from accord.store.indexing import FirstIndexing
+from accord.store.kept import Kept
+from accord.store.moving import Mover
 from accord.store.path_jobs import PathJobs
 from accord.store.private import PrivateFolder
 from accord.store.records import Judge
-from accord.store.workshop import Workshop
+from accord.store.retention import Retention
+from accord.store.under_way import UnderWay
+from accord.store.unfinished import Unfinished
+from accord.store.workshop import NS_PER_DAY, Workshop
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,10 @@ class Parts:
     indexing: FirstIndexing
     shop: Workshop
     judge: Judge
+    kept: Kept
+    unfinished: Unfinished
+    retention: Retention
+    under_way: UnderWay
 
 
 def assemble(
@@ -44,6 +53,8 @@ def assemble(
     fsync: Callable[[int], None],
     component_walk: bool,
     keep_days: int,
+    keep_versions: int,
+    step: Callable[[str], None],
 ) -> Parts:
     beneath = Confinement(root, component_walk=component_walk)
     try:
@@ -51,8 +62,11 @@ def assemble(
         try:
             index = open_index(private.path, is_new_store=private.is_new)
             health = Health(root, beneath.root_fd, private.lock_fd, index)
-            shop = Workshop(beneath, index, private.staging_fd, private.quarantine_fd, now_ns, health, fsync, keep_days)
-            shop.clean()
+            shop = Workshop(
+                beneath, index, private.staging_fd, private.quarantine_fd, now_ns, health, fsync, keep_days, step
+            )
+            kept = Kept(shop, private.versions_fd)
+            unfinished = _finish_what_a_crash_left(shop, kept, keeps_history=keep_days > 0 and keep_versions > 0)
         except BaseException:
             private.close()
             raise
@@ -61,8 +75,22 @@ def assemble(
         raise
     judge = Judge(server, lambda: index.incarnation, outside_changes)
     pool = HashingPool()
-    examiner = Examiner(beneath, index, judge, now_ns)
+    under_way = UnderWay()
+    examiner = Examiner(beneath, index, judge, now_ns, under_way)
     jobs = PathJobs(examiner, pool)
     indexing = FirstIndexing(beneath, index, examiner, pool, judge, now_ns, jobs.later)
     index.on_rebuilt = indexing.again
-    return Parts(beneath, private, index, pool, examiner, jobs, indexing, shop, judge)
+    retention = Retention(shop, kept, keep_versions, keep_days * NS_PER_DAY)
+    return Parts(
+        beneath, private, index, pool, examiner, jobs, indexing, shop, judge, kept, unfinished, retention, under_way
+    )
+
+
+def _finish_what_a_crash_left(shop: Workshop, kept: Kept, *, keeps_history: bool) -> Unfinished:
+    """Before anything is served."""
+    shop.index.read(shop.index.debts.load)
+    unfinished = Unfinished(shop, kept, Mover(shop, kept, keeps_history=keeps_history))
+    still_needed = unfinished.complete()
+    shop.clean_staging(but=still_needed)
+    shop.clean_quarantine()
+    return unfinished

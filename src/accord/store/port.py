@@ -1,22 +1,25 @@
 """The contract of one server's store, for everything that reads from it or heals into it.
 
-A store answers what it holds (`glance`, `examine`), hands out copies whose bytes can be proven (`Copy`), takes in a known version
-(`stage`), and lists (`walk`). Every adapter passes `accord.testing.store_conformance`. What follows from the answers is left to
-`model.verdict`; how proven bytes are streamed, to `engine.transfer`.
+A store answers what it holds (`glance`, `examine`), hands out copies whose bytes can be proven (`Copy`), takes bytes in (`receive`) and
+makes them current (`commit`), keeps what was superseded (`history`, `open_version`), and lists (`walk`). Every adapter passes
+`accord.testing.store_conformance`. What follows from the answers is left to `model.verdict`; how proven bytes are streamed, to
+`engine.transfer`; what a change is, to `engine.write` and `engine.update`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from typing_extensions import TypeIs
 
+from accord.model.history import Event, Remembered
 from accord.model.listing import Walked
-from accord.model.names import Digest, FilePath, Prefix
-from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Present, Unreachable
-from accord.model.versions import Clock, Version
+from accord.model.names import Digest, FilePath, Prefix, ServerName
+from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Known, Present, Unreachable
+from accord.model.versions import Actor, Clock
 
 BLOCK_BYTES = 1024 * 1024
 """Content is read, hashed and sent in blocks of this size; a transfer holds a few of them, never more."""
@@ -58,24 +61,62 @@ class Copy(Protocol):
     def close(self) -> None: ...
 
 
-class Staging(Protocol):
-    """A copy being taken in: bytes go to a temporary file, and become the copy at `path` in one durable step."""
+class Incoming(Protocol):
+    """Bytes being taken in that are nobody's copy yet: a temporary file, hashed while it is written. One call at a time."""
 
-    async def write(self, block: bytes) -> None:
-        """Append. Raises `DiskFull` or `StoreFailed`; the staging is then of no more use, and `abort` it."""
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
         ...
 
-    async def commit(self) -> Present | None:
-        """Make it the copy: fsync, rename, fsync of the directory and every new ancestor, index commit (promise 1).
+    @property
+    def digest(self) -> Digest:
+        """Of the bytes written so far, durable or not. Costs no I/O; not while a `write` is under way."""
+        ...
 
-        Atomic: after a crash there is the old state or the new. Verifies the digest of what was written (`IntegrityError`).
-        Returns None, and changes nothing, when the path is no longer as `stage` was told to replace it (somebody was faster).
-        """
+    async def write(self, block: bytes) -> None:
+        """Append. Raises `DiskFull` or `StoreFailed`; it is then of no more use, and `abort` it."""
+        ...
+
+    async def finish(self) -> Digest:
+        """No more is written: make the bytes durable (fsync of the file) and tell their digest. A second call tells it again.
+        Raises `DiskFull` or `StoreFailed`."""
         ...
 
     async def abort(self) -> None:
-        """Drop it, leaving nothing behind. Does nothing after a commit or an abort."""
+        """Drop it, leaving nothing behind. Does nothing once a commit has used it, or after an abort."""
         ...
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one commit does to one path. `before` is the clock that the local answer told when the change was decided on (`EMPTY_CLOCK`
+    where it had none); `clock` is merged into it. `incoming`: finished bytes of versions that are current in `clock` and not here yet
+    (others are dropped). `events` tell of the versions, for the history. `owed`: the servers that are to get the change; remembered
+    until `settle_debts`."""
+
+    path: FilePath
+    before: Clock
+    clock: Clock
+    incoming: tuple[Incoming, ...] = ()
+    events: tuple[Event, ...] = ()
+    owed: tuple[ServerName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A change that is durable. `answer` is the path's now, `debt` a number that `settle_debts` takes (greater for later changes)."""
+
+    answer: Known
+    debt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Debts:
+    """What one server is owed. `lost`: there were too many, and the oldest were let go; a comparison of everything will find them."""
+
+    paths: int
+    lost: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +185,68 @@ class Store(Protocol):
         """
         ...
 
-    async def stage(self, path: FilePath, version: Version, clock: Clock, *, replacing: Answer) -> Staging:
-        """Take in `version` (a known one: no event is made; `clock` is what the others know of the path).
+    @property
+    def actor(self) -> Actor:
+        """The actor of the events that are made here: new whenever the index is, so that no counter is used twice. Ask each time."""
+        ...
 
-        `replacing` is the local answer (`Absent` or `Damaged`) that the taker acted on. A damaged file is moved to quarantine by the
-        commit. Raises `StoreFailed` / `DiskFull` when nothing can be staged, e.g. because of an obstacle at the path or an ancestor.
+    def locked(self, *paths: FilePath) -> AbstractAsyncContextManager[None]:
+        """Whoever decides on a change of `paths` holds this from its last look until the commit: one after the other. Not re-entrant;
+        any order of the paths will do. Only engines take it: commits of other paths are not held up, nor are reads."""
+        ...
+
+    async def receive(self, size: int | None) -> Incoming:
+        """Take bytes in; `size` is how many are announced, None if nobody knows. Raises `DiskFull` at once where they cannot fit,
+        `StoreFailed` where the store takes nothing in."""
+        ...
+
+    async def duplicate(self, path: FilePath | None, digest: Digest) -> Incoming | None:
+        """The bytes of `digest` that this server has already (at `path` or, where that is None, at any path; aside; or in history) as
+        a finished `Incoming` of their own: cloned where the file system can, copied otherwise, and hashed. None if it has none, or
+        none that still match. Raises `DiskFull` or `StoreFailed`."""
+        ...
+
+    async def commit(self, changes: Sequence[Change]) -> list[Committed] | None:
+        """Make the changes, durably, before it returns (promise 1), by the one recipe: what is current goes where `model.placement`
+        says, what is superseded into history; what is damaged, into quarantine. All changes together or none, also across a crash:
+        once the index holds them, start-up completes what is missing.
+
+        The clock that a crash leaves behind always holds every event that anybody was told of: nobody is, before this returns.
+        Returns None, with nothing changed and the incoming still usable, when a path is no longer as `before` has it, or its file was
+        changed behind Accord's back meanwhile: examine again. Raises `Conflict` where something that is no file is in the way at the
+        path or above it, `DiskFull` or `StoreFailed` otherwise; then nothing has changed, as far as anybody can be told.
         """
+        ...
+
+    async def open_version(self, path: FilePath, digest: Digest) -> Copy | None:
+        """The bytes of a version of `path`, wherever they are kept (at the path, aside, in history), or None. `answer.size` and
+        `answer.digest` are those of the version. Unproven, as all copies."""
+        ...
+
+    async def history(self, path: FilePath) -> list[Remembered]:
+        """What this server remembers of the path, newest first. Superseded versions whose bytes were let go may still be listed."""
+        ...
+
+    async def learn(self, path: FilePath, events: Sequence[Event]) -> None:
+        """Remember what others remember. Idempotent; not waited for by anybody, durable with the next commit."""
+        ...
+
+    async def expire(self) -> int:
+        """Let go of superseded versions beyond `keep_versions` and `keep_days`, one bounded unit of work; says how many were let go,
+        0 when there is nothing to do for now. Rivals and current versions never are."""
+        ...
+
+    def debts(self) -> Mapping[ServerName, Debts]:
+        """What the other servers are owed, where it is not nothing. From memory."""
+        ...
+
+    async def owed(self, server: ServerName, limit: int, *, after: int = 0) -> list[tuple[FilePath, int]]:
+        """The oldest debts to `server` with a number above `after`, in the order of the changes, each with its number."""
+        ...
+
+    def settle_debts(self, server: ServerName, settled: Sequence[tuple[FilePath, int]]) -> None:
+        """`server` has these changes (of each path, up to that number). Written with the next commit; forgetting it in a
+        crash means that the server is told once more, which does no harm."""
         ...
 
     def walk(self, prefix: Prefix, after: FilePath | None) -> Iterator[list[Walked]]:
@@ -169,7 +266,7 @@ class Store(Protocol):
         ...
 
     def takes_in(self) -> bool:
-        """Whether it is worth trying to `stage` anything at all: not after a failed fsync, nor while the folder is not in its
+        """Whether it is worth trying to `receive` anything at all: not after a failed fsync, nor while the folder is not in its
         place. A full disk is no reason: a version that does not fit is refused by itself (`DiskFull`)."""
         ...
 

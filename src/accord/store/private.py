@@ -27,7 +27,7 @@ class PrivateFolder:
             self._open.append(self.lock_fd)
             self.staging_fd = self._folder(private_fd, "staging")
             self.quarantine_fd = self._folder(private_fd, "quarantine")
-            self._folder(private_fd, "versions")
+            self.versions_fd = self._folder(private_fd, "versions")
             os.fsync(private_fd)
             os.fsync(root_fd)
         except OSError as error:

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
+from accord.model.history import Deed, Event, superseded_by
 from accord.model.names import Digest, ServerName
-from accord.model.verdict import Absent, Answer, Damaged, Deleted, Present
+from accord.model.placement import others
+from accord.model.verdict import Absent, Claim, Damaged, Deleted, Present
 from accord.model.versions import (
-    EMPTY_CLOCK,
     Clock,
+    Dot,
     Life,
     OutsideChanges,
     Version,
@@ -81,9 +83,10 @@ def is_racy(ctime_ns: int, hashed_at_ns: int) -> bool:
 class Record:
     """What is remembered of one path.
 
-    `stat` and `digest` are of the copy last seen; without `stat` none was ever seen (only its clock is known). `damaged` says why
-    the copy with this very `stat` is bad. `deleted` makes it a tombstone. A record whose file is gone is a lost copy. `shared`: the
-    bytes of this disk's newest outside version may be on another server.
+    `stat` and `digest` are of the copy last seen; without `stat` none was ever seen, or it was taken away (only its clock is known).
+    `damaged` says why the copy with this very `stat` is bad. A record whose file is gone is a lost copy, unless it is `deleted`.
+    `aside` are the rivals whose bytes are kept apart, sorted. `shared`: the bytes of this disk's newest outside version may be on
+    another server.
     """
 
     clock: Clock
@@ -92,35 +95,62 @@ class Record:
     hashed_at_ns: int = 0
     executable: bool = False
     damaged: str | None = None
-    deleted: bool = False
+    aside: tuple[Digest, ...] = ()
     shared: bool = False
 
+    @property
+    def deleted(self) -> bool:
+        """Whether an empty path is a tombstone: every current version is a deletion."""
+        return is_all_deleted(self.clock)
+
     def vouching(self) -> Stat | None:
-        """The stat data that prove the digest without reading, or None where nothing can (racy, damaged, a tombstone)."""
-        if self.stat is None or self.digest is None or self.damaged is not None or self.deleted:
+        """The stat data that prove the digest without reading, or None where nothing can (racy, damaged, no copy)."""
+        if self.stat is None or self.digest is None or self.damaged is not None:
             return None
         return None if is_racy(self.stat.ctime_ns, self.hashed_at_ns) else self.stat
 
     def present(self) -> Present:
         if self.stat is None or self.digest is None:
             raise ValueError("a record of no copy")
-        return Present(self.digest, self.stat.size, self.stat.mtime_ns, self.clock, self.executable)
+        beside = self.beside(self.digest)
+        return Present(self.digest, self.stat.size, self.stat.mtime_ns, self.clock, self.executable, beside)
+
+    def beside(self, there: Digest | None) -> tuple[Claim, ...]:
+        """The current versions that an answer tells beside what is `there`."""
+        entries = self.clock.entries
+        if not self.aside and len(entries) == 1 and len(entries[0].versions) == 1 and there is not None:
+            # Nearly every file: listings ask this of hundreds of thousands.
+            return (None,) if entries[0].versions[0].digest is None else ()
+        return others(self.clock, self.aside, there=there)
 
     def known_damage(self, seen: Stat) -> Damaged | None:
         """The flag holds as long as the stat data stay as they were."""
         if self.damaged is None or self.stat != seen:
             return None
-        return Damaged(self.damaged, self.digest, self.clock)
+        return Damaged(self.damaged, self.digest, self.clock, self.beside(None))
 
 
-def nothing_there(record: Record | None) -> Absent | Deleted:
-    """What an empty path means: a tombstone was put there by Accord; anything else that is gone is a lost copy, not a deletion."""
-    return Deleted(record.clock) if record is not None and record.deleted else Absent()
+def is_all_deleted(clock: Clock) -> bool:
+    """Whether every current version is a tombstone, and there is one."""
+    current = clock.current()
+    return bool(current) and all(version.digest is None for _, version in current)
+
+
+def nothing_there(record: Record | None, obstacle: str | None = None) -> Absent | Deleted:
+    """What a path without a file means: a tombstone was put there by Accord; anything else that is gone is a lost copy, not a
+    deletion. `obstacle` is what is there instead."""
+    if record is None:
+        return Absent(obstacle)
+    if obstacle is None and record.deleted:
+        return Deleted(record.clock)
+    return Absent(obstacle, record.clock, record.beside(None))
 
 
 def unreadable(record: Record | None, reason: str) -> Damaged:
     """A copy that the disk cannot read."""
-    return Damaged(reason, record.digest if record else None, record.clock if record else EMPTY_CLOCK)
+    if record is None:
+        return Damaged(reason)
+    return Damaged(reason, record.digest, record.clock, record.beside(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,22 +186,27 @@ class Judge(NamedTuple):
     def life(self) -> Life:
         return Life(self.server, self.incarnation())
 
-    def record(self, before: Record | None, seen: Seen) -> Record:
-        """The record of a path after `seen`. Under stat data that vouch for another digest, it is rot; under others, a change."""
+    def record(self, before: Record | None, seen: Seen, *, is_past: bool = False) -> Record:
+        """The record of a path after `seen`. Under stat data that vouch for another digest, it is rot; under others, a change.
+
+        `is_past`: a known version of the path had this very content, and was superseded. It is that version, whoever put it there,
+        and so stale: nothing happened but that a server fell behind.
+        """
         if before is not None and before.vouching() == seen.stat and before.digest != seen.digest:
             return replace(before, damaged=ROT)
         if before is not None and _still_damaged(before, seen):
             return before
-        clock = self._clock(before, seen)
+        clock = self._clock(before, seen, is_past)
         # Only an event of this disk makes a newest outside version that nobody else can hold yet.
         shared = before is not None and before.shared and clock == before.clock
-        return Record(clock, seen.stat, seen.digest, seen.hashed_at_ns, executable=seen.executable, shared=shared)
+        aside = before.aside if before is not None else ()
+        return Record(clock, seen.stat, seen.digest, seen.hashed_at_ns, seen.executable, None, aside, shared)
 
-    def _clock(self, before: Record | None, seen: Seen) -> Clock:
+    def _clock(self, before: Record | None, seen: Seen, is_past: bool) -> Clock:
         version = Version(seen.digest, seen.stat.size, seen.stat.mtime_ns, str(self.server), seen.executable)
         if before is None:
             return found(version)
-        if before.digest == seen.digest and not before.deleted:
+        if is_past or before.digest == seen.digest:
             return before.clock  # touched, restored or replaced by its equal: nothing happened to the content
         return outside_change(before.clock, before.digest, version, self.life, self.policy, shared=before.shared)
 
@@ -200,8 +235,26 @@ def makes_event(before: Record | None, after: Record) -> bool:
     return before is not None and before.clock != after.clock
 
 
-class Answered(NamedTuple):
-    """What a path was found to be, with the record behind it."""
+def outside_events(before: Record | None, after: Record, at_ns: int) -> list[Event]:
+    """What is to be remembered of a change that was found: an event for each version that `after` has and `before` had not."""
+    if before is None or not makes_event(before, after):
+        return []
+    superseded = tuple(dot for dot, _ in superseded_by(before.clock, after.clock))
+    known = {dot for dot, _ in before.clock.current()}
+    return [
+        Event(dot, version, at_ns, Deed.OUTSIDE, superseded)
+        for dot, version in after.clock.current()
+        if dot not in known
+    ]
 
-    answer: Answer
-    record: Record | None
+
+def event_by_its_actor(dot: Dot, version: Version) -> Event:
+    """What can be said of a version that nobody told an event of: its actor's name tells who makes such."""
+    deed = Deed.PUT
+    if dot.actor.startswith("="):
+        deed = Deed.FOUND
+    elif version.digest is None:
+        deed = Deed.DELETE
+    elif "/outside/" in dot.actor:
+        deed = Deed.OUTSIDE
+    return Event(dot, version, version.modified_ns, deed)

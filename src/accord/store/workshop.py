@@ -1,4 +1,4 @@
-"""Where a store writes: its staging folder, its quarantine, and what each step of the one recipe needs; the recipe is `atomic`'s.
+"""Where a store writes: its staging folder, its quarantine, and what each step of the one recipe needs; the recipe is `committing`'s.
 
 Quarantine keeps damaged copies after a good one has replaced them, for people to look at: the newest, for some days. Blocking.
 """
@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
 from accord.errors import DiskFull, StoreFailed
 from accord.model.names import FilePath
-from accord.store.confinement import FOLDER_FLAGS, Confinement, NotAFile, open_at, require_regular
+from accord.model.verdict import EMPTY_FOLDER, FOLDER
+from accord.store.confinement import FILE_ABOVE, FOLDER_FLAGS, SYMLINK, Confinement, NotAFile, open_at, require_regular
 from accord.store.health import Health
 from accord.store.index import Index
 from accord.store.records import Stat
 
 _NEW_FOLDER_MODE = 0o777
-REPLACING_SUFFIX = ".replacing"
-"""A temporary file gets this suffix just before it is exchanged with a damaged copy, and may be that copy since: start-up keeps it
-in quarantine. Without it, it is something half received."""
 QUARANTINE_FILES = 100
 """So many damaged copies are kept, the newest, for `keep_days`."""
-_NS_PER_DAY = 86_400 * 10**9
+MAX_EMPTY_FOLDERS = 1_000
+"""A tree of more folders than this is not looked through for files: it does not count as empty."""
+NS_PER_DAY = 86_400 * 10**9
 
 
 def store_failure(error: OSError, doing: str) -> StoreFailed:
@@ -34,11 +35,15 @@ def store_failure(error: OSError, doing: str) -> StoreFailed:
     return StoreFailed(f"{doing[:1].upper()}{doing[1:]} failed: {os.strerror(error.errno or 0)}.")
 
 
+def no_step(name: str) -> None:
+    """Called before each step that changes something on the disk; a test puts its crashes here."""
+
+
 @dataclass
 class Workshop:
     """Where writing happens: folders inside the private one (kept open), the index, and who is told what went wrong for good.
 
-    `fsync` is injected so that a test can let it fail.
+    `fsync` and `step` are injected so that a test can let them fail.
     """
 
     beneath: Confinement
@@ -49,9 +54,11 @@ class Workshop:
     health: Health
     fsync: Callable[[int], None] = os.fsync
     keep_days: int = 30
+    step: Callable[[str], None] = no_step
 
     def sync(self, fd: int) -> None:
         """Raises `StoreFailed`, and the store takes nothing in any more until it is started again."""
+        self.step("sync")
         try:
             self.fsync(fd)
         except OSError as error:
@@ -59,13 +66,29 @@ class Workshop:
             self.health.fail(reason)
             raise StoreFailed(f"This server is degraded: {reason}.") from error
 
-    def clean(self) -> None:
-        """What a crash left in staging: dropped, but for copies that were being replaced."""
+    def drop_staged(self, name: str) -> None:
+        self.step("drop")
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.staging_fd)
+
+    def staged_inode(self, name: str) -> int | None:
+        """The inode of what has that name in staging, or None."""
+        try:
+            return os.stat(name, dir_fd=self.staging_fd, follow_symlinks=False).st_ino
+        except FileNotFoundError:
+            return None
+
+    def clean_staging(self, but: Collection[str] = ()) -> None:
+        """What a crash left half received."""
         for name in os.listdir(self.staging_fd):
-            if name.endswith(REPLACING_SUFFIX):
-                os.rename(name, name, src_dir_fd=self.staging_fd, dst_dir_fd=self.quarantine_fd)
-            else:
+            if name not in but:
                 os.unlink(name, dir_fd=self.staging_fd)
+
+    def quarantine(self, name: str, folder_fd: int) -> None:
+        """Keep it for people to look at, as no copy of anything any more."""
+        self.step("quarantine")
+        os.rename(name, name, src_dir_fd=folder_fd, dst_dir_fd=self.quarantine_fd)
+        self.sync(self.quarantine_fd)
         self.clean_quarantine()
 
     def clean_quarantine(self) -> None:
@@ -75,37 +98,43 @@ class Workshop:
             with suppress(FileNotFoundError):
                 kept.append((os.stat(name, dir_fd=fd, follow_symlinks=False).st_ctime_ns, name))
         kept.sort(reverse=True)
-        oldest_ns = self.now_ns() - self.keep_days * _NS_PER_DAY
+        oldest_ns = self.now_ns() - self.keep_days * NS_PER_DAY
         for number, (moved_ns, name) in enumerate(kept):
             if number >= QUARANTINE_FILES or moved_ns < oldest_ns:
                 with suppress(FileNotFoundError, IsADirectoryError):
                     os.unlink(name, dir_fd=fd)
 
-    def stat_of(self, path: FilePath) -> Stat | None:
-        """Stat data of the regular file at the path, None for nothing. Raises `StoreFailed` for an obstacle."""
+    def seen_at(self, path: FilePath) -> Stat | str | None:
+        """Stat data of the regular file at the path, None for nothing, or what is in the way. Raises `OSError`."""
         try:
             fd = self.beneath.probe(path)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise store_failure(error, f"reaching '{path}'") from error
+            obstacle = {errno.ENOTDIR: FILE_ABOVE, errno.ELOOP: SYMLINK, errno.EXDEV: SYMLINK}.get(error.errno or 0)
+            if obstacle is None:
+                raise
+            return obstacle
         try:
             status = os.fstat(fd)
             require_regular(status.st_mode)
             return Stat.of(status)
         except NotAFile as error:
-            raise StoreFailed(f"There is {error.obstacle} at '{path}'.", path=path) from error
+            return EMPTY_FOLDER if error.obstacle == FOLDER and is_empty_tree(self.beneath, path) else error.obstacle
         finally:
             os.close(fd)
 
     def folder_for(self, path: FilePath) -> int:
-        """The folder of `path`, open; what is missing on the way is made, and each new entry synced."""
+        """The folder of `path`, open; what is missing on the way is made, and each new entry synced. Raises `OSError`."""
+        with suppress(FileNotFoundError):
+            return self.beneath.open_folder(path.parent)
         at = self.beneath.open_folder("")
         try:
             for segment in path.segments[:-1]:
                 try:
                     below = open_at(at, segment, FOLDER_FLAGS)
                 except FileNotFoundError:
+                    self.step("mkdir")
                     with suppress(FileExistsError):
                         os.mkdir(segment, _NEW_FOLDER_MODE, dir_fd=at)
                     self.sync(at)
@@ -116,3 +145,56 @@ class Workshop:
             os.close(at)
             raise
         return at
+
+    def prune_above(self, path: FilePath) -> None:
+        """Remove the folders above `path` that have become empty; never the root. They exist by their files."""
+        folder = path.parent
+        while folder:
+            above, _, name = folder.rpartition("/")
+            self.step("rmdir")
+            try:
+                fd = self.beneath.open_folder(above)
+                try:
+                    os.rmdir(name, dir_fd=fd)
+                finally:
+                    os.close(fd)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                return
+            folder = above
+
+    def remove_empty_tree(self, path: FilePath) -> None:
+        """The folder at `path` gives way to a file, if there is nothing in it but empty folders. Raises `OSError` otherwise."""
+        for folder in reversed(_folders_of(self.beneath, path) or []):
+            above, _, name = folder.rpartition("/")
+            self.step("rmdir")
+            fd = self.beneath.open_folder(above)
+            try:
+                os.rmdir(name, dir_fd=fd)
+            finally:
+                os.close(fd)
+
+
+def is_empty_tree(beneath: Confinement, path: str) -> bool:
+    """Whether there is nothing at the folder `path` but empty folders. What cannot be looked at is not empty."""
+    try:
+        return _folders_of(beneath, path) is not None
+    except OSError:
+        return False
+
+
+def _folders_of(beneath: Confinement, path: str) -> list[str] | None:
+    """The folder and all below it, the deeper after the higher; None where there is a file among them. Raises `OSError`."""
+    folders = [path]
+    for folder in folders:
+        fd = beneath.open_folder(folder)
+        try:
+            with os.scandir(fd) as listing:
+                for entry in listing:
+                    if not stat.S_ISDIR(entry.stat(follow_symlinks=False).st_mode) or len(folders) >= MAX_EMPTY_FOLDERS:
+                        return None
+                    folders.append(f"{folder}/{entry.name}")
+        finally:
+            os.close(fd)
+    return folders
