@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from blake3 import blake3
 
-from accord.errors import IntegrityError
+from accord.errors import DiskFull, IntegrityError
+from accord.model.history import Event, Remembered
 from accord.model.listing import PAGE_PATHS, Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Checking, Damaged, Present
-from accord.model.versions import Version, found
+from accord.model.versions import Clock, Version, found
 from accord.peers.breaker import Backoff
 from accord.peers.cluster import PeerLinks
 from accord.peers.port import PeerState, PeerStatus
 from accord.server.peer_service import PeerService
-from accord.store.port import BLOCK_BYTES, Copy
+from accord.store.port import BLOCK_BYTES, Copy, Incoming
 
 KEY = b"a key for these tests"
 ME, OTHER, THIRD = ServerName("server1"), ServerName("server2"), ServerName("server3")
@@ -37,17 +38,21 @@ def present(content: bytes) -> Present:
 class SmallCopy:
     """An open copy of content in memory. `waits` makes reading wait for the disk."""
 
-    def __init__(self, store: SmallStore, path: FilePath, answer: Present) -> None:
+    def __init__(self, store: SmallStore, path: FilePath, answer: Present, kept: bytes | None = None) -> None:
         self.path = path
         self.answer = answer
         self._store = store
+        self._kept = kept
         store.open_copies += 1
 
+    def _content(self) -> bytes:
+        return self._store.content(self.path) if self._kept is None else self._kept
+
     def read_now(self, offset: int, length: int) -> bytes | None:
-        return self._store.content(self.path)[offset : offset + length]
+        return self._content()[offset : offset + length]
 
     async def read(self, offset: int, length: int) -> bytes:
-        return self._store.content(self.path)[offset : offset + length]
+        return self._content()[offset : offset + length]
 
     def unchanged(self) -> bool:
         return self.path not in self._store.changed
@@ -55,13 +60,46 @@ class SmallCopy:
     async def block_digests(self) -> tuple[Digest, ...]:
         if self._store.proof_gate is not None:
             await self._store.proof_gate.wait()
-        content = self._store.content(self.path)
+        content = self._content()
         if digest_of(content) != self.answer.digest:
             raise IntegrityError("rot")
         return tuple(digest_of(content[at : at + BLOCK_BYTES]) for at in range(0, len(content), BLOCK_BYTES))
 
     def close(self) -> None:
         self._store.open_copies -= 1
+
+
+class SmallIncoming:
+    """Bytes being taken in. The store counts what was not ended, and lets writing wait."""
+
+    def __init__(self, store: SmallStore, announced: int | None) -> None:
+        self.announced = announced
+        self.content = bytearray()
+        self.size = 0
+        self._store = store
+        store.staging.append(self)
+
+    @property
+    def digest(self) -> Digest:
+        return digest_of(bytes(self.content))
+
+    async def write(self, block: bytes) -> None:
+        if self._store.write_gate is not None:
+            await self._store.write_gate.wait()
+        self.size += len(block)
+        if self._store.capacity_bytes is not None and self.size > self._store.capacity_bytes:
+            raise DiskFull("There is no space left.")
+        if not self._store.forgets:
+            self.content += block
+
+    async def finish(self) -> Digest:
+        if self._store.finish_gate is not None:
+            await self._store.finish_gate.wait()
+        return self.digest
+
+    async def abort(self) -> None:
+        if self in self._store.staging:
+            self._store.staging.remove(self)
 
 
 class SmallStore:
@@ -77,6 +115,30 @@ class SmallStore:
         self.rereads: list[FilePath] = []
         self.walks_closed = 0
         self.shared: list[FilePath] = []
+        self.versions: dict[tuple[FilePath, Digest], bytes] = {}
+        """What is kept aside and in history."""
+        self.histories: dict[FilePath, list[Remembered]] = {}
+        self.staging: list[SmallIncoming] = []
+        self.write_gate: asyncio.Event | None = None
+        self.finish_gate: asyncio.Event | None = None
+        self.capacity_bytes: int | None = None
+        self.forgets = False
+        """What is written is counted, and not kept: for large contents."""
+
+    def keep(self, path: str, content: bytes) -> Digest:
+        """Aside, or in history."""
+        self.versions[FilePath(path), digest_of(content)] = content
+        return digest_of(content)
+
+    async def receive(self, size: int | None) -> Incoming:
+        return SmallIncoming(self, size)
+
+    async def open_version(self, path: FilePath, digest: Digest) -> Copy | None:
+        content = self.versions.get((path, digest))
+        return None if content is None else SmallCopy(self, path, present(content), content)
+
+    async def history(self, path: FilePath) -> list[Remembered]:
+        return self.histories.get(path, [])
 
     def content(self, path: FilePath) -> bytes:
         return self.files[path]
@@ -119,6 +181,42 @@ class SmallStore:
             self.walks_closed += 1
 
 
+class SmallChanges:
+    """The engine's side of changes: remembers what it was asked, and does what `errors` and `gate` say."""
+
+    def __init__(self) -> None:
+        self.adopted: list[tuple[ServerName, FilePath, Clock, list[Event], list[bytes]]] = []
+        self.begun = 0
+        self.updated: list[FilePath] = []
+        self.errors: dict[FilePath, Exception] = {}
+        self.reasons: dict[FilePath, str] = {}
+        self.gate: asyncio.Event | None = None
+
+    async def adopt(
+        self, sender: ServerName, path: FilePath, clock: Clock, events: Sequence[Event], incoming: Sequence[Incoming]
+    ) -> None:
+        self.begun += 1
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            if path in self.errors:
+                raise self.errors[path]
+            contents = [bytes(one.content) for one in incoming if isinstance(one, SmallIncoming)]
+            self.adopted.append((sender, path, clock, list(events), contents))
+        finally:
+            for one in incoming:
+                await one.abort()
+
+    async def update(self, path: FilePath) -> str | None:
+        self.begun += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        if path in self.errors:
+            raise self.errors[path]
+        self.updated.append(path)
+        return self.reasons.get(path)
+
+
 class _Head(asyncio.Protocol):
     """Reads until the empty line, then hands the connection over, as the HTTP protocol does."""
 
@@ -143,7 +241,7 @@ class _Head(asyncio.Protocol):
 
 def service(store: Any, **changes: Any) -> PeerService:
     """The answering side of `server2`."""
-    given = {"me": OTHER, "cluster": "home", "key": KEY, "known": [ME, THIRD]} | changes
+    given = {"me": OTHER, "cluster": "home", "key": KEY, "known": [ME, THIRD], "changes": SmallChanges()} | changes
     return PeerService(given.pop("me"), given.pop("cluster"), given.pop("key"), given.pop("known"), store, **given)
 
 
@@ -187,12 +285,16 @@ async def behaving(behaviour: Behaviour) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def linked(ports: Mapping[ServerName, int] | int, **changes: Any) -> AsyncIterator[PeerLinks]:
-    """The asking side of `server1`, connected to peers on these ports."""
+async def linked(
+    ports: Mapping[ServerName, int] | int, *, told_up: Callable[[ServerName], None] | None = None, **changes: Any
+) -> AsyncIterator[PeerLinks]:
+    """The asking side of `server1`, connected to peers on these ports. `told_up` is called when one is up."""
     ports = {OTHER: ports} if isinstance(ports, int) else ports
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     given = {"me": ME, "cluster": "home", "key": KEY, "peer_timeout_s": 1.0, "backoff": QUICK} | changes
     peers = PeerLinks(given.pop("me"), given.pop("cluster"), given.pop("key"), urls, **given)
+    if told_up is not None:
+        peers.on_up(told_up)
     await peers.start()
     try:
         yield peers

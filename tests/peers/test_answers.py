@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
+import pytest
+
 from accord import codec
-from accord.model.verdict import Absent, Damaged
+from accord.codec import encode_clock
+from accord.errors import PeerUnreachable
+from accord.model.verdict import Absent, Damaged, Deleted
 from accord.model.versions import EMPTY_CLOCK, Version, found, merge
 from accord.peers import answers
 from accord.peers.answers import decode_answer, encode_answer
@@ -29,5 +36,24 @@ def test_long_answers_are_not_kept() -> None:
 
 
 def test_an_answer_comes_back_as_it_was() -> None:
-    for answer in (present(b"x"), Absent("a folder"), Absent()):
-        assert decode_answer(encode_answer(answer)) == answer
+    rival, clock = digest_of(b"rival"), present(b"x").clock
+    for answer in (
+        present(b"x"),
+        replace(present(b"x"), aside=(rival, None)),
+        Absent("a folder"),
+        Absent(),
+        Absent(None, clock, (rival,)),
+        Absent(None, clock, (None,)),
+        Deleted(clock),
+        Damaged("rot", rival, clock, (digest_of(b"x"), None)),
+        Damaged("rot"),
+    ):
+        decoded = decode_answer(encode_answer(answer))
+        assert decoded == answer
+        assert type(decoded) is type(answer)
+
+
+def test_what_is_no_digest_aside_is_no_answer() -> None:
+    raw = msgspec.msgpack.encode((1, None, encode_clock(EMPTY_CLOCK), [b"short"]))
+    with pytest.raises(PeerUnreachable, match="not the peer protocol"):
+        decode_answer(raw)

@@ -15,7 +15,19 @@ from accord.peers import handshake
 from accord.peers.framing import Deframer, data_header, framed
 from accord.peers.handshake import Role
 from accord.peers.port import PeerState
-from accord.peers.wire import Answers, Challenge, End, Page, Pong, Proof, Welcome, decode, encode, greetings
+from accord.peers.wire import (
+    PROTOCOL_VERSION,
+    Answers,
+    Challenge,
+    End,
+    Page,
+    Pong,
+    Proof,
+    Welcome,
+    decode,
+    encode,
+    greetings,
+)
 from tests.peers.loopback import KEY, OTHER, behaving, digest_of, linked, settled
 
 HELLO = FilePath("hello.txt")
@@ -55,7 +67,7 @@ def welcoming(
                 messages.extend(payload for _, payload in deframer.feed(raw))
             return messages.pop(0)
 
-        hello, challenge = await heard(), Challenge(1, b"c" * 32)
+        hello, challenge = await heard(), Challenge(PROTOCOL_VERSION, b"c" * 32)
         writer.write(framed(challenge))
         assert isinstance(decode(greetings, await heard()), Proof)
         writer.write(framed(Welcome(handshake.proof(KEY, Role.CALLEE, hello, encode(challenge)))))
@@ -82,8 +94,11 @@ def welcoming(
         (SWITCH + b"\x00\x00\x00\x05\x00hello", "answers, but is no Accord server"),
         (SWITCH + framed(Pong(1)), "answers, but is no Accord server"),
         (SWITCH + data_header(4) + b"data", "answers, but is no Accord server"),
-        (SWITCH + framed(Challenge(2, b"c" * 32)), "speaks protocol 2, this server speaks 1"),
-        (SWITCH + framed(Challenge(1, b"c" * 32)) + framed(Welcome(b"m" * 32)), "has another cluster key"),
+        (SWITCH + framed(Challenge(1, b"c" * 32)), f"speaks protocol 1, this server speaks {PROTOCOL_VERSION}"),
+        (
+            SWITCH + framed(Challenge(PROTOCOL_VERSION, b"c" * 32)) + framed(Welcome(b"m" * 32)),
+            "has another cluster key",
+        ),
     ],
 )
 async def test_whoever_is_no_peer_is_refused_with_a_reason(said: bytes, reason: str) -> None:
@@ -101,7 +116,7 @@ async def test_whoever_is_no_peer_is_refused_with_a_reason(said: bytes, reason: 
         (b"", "did not answer the greeting within 0.2 s"),
         (b"HTTP/1.1 101", "did not answer the greeting within 0.2 s"),
         (SWITCH, "did not answer the greeting within 0.2 s"),
-        (SWITCH + framed(Challenge(1, b"c" * 32))[:20], "did not answer the greeting within 0.2 s"),
+        (SWITCH + framed(Challenge(PROTOCOL_VERSION, b"c" * 32))[:20], "did not answer the greeting within 0.2 s"),
         (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "answers HTTP 503"),
         (SWITCH + b"\xff" * 20, "sent something that is not the peer protocol"),
     ],

@@ -18,7 +18,20 @@ from accord.peers.dial import Address
 from accord.peers.framing import Deframer, framed
 from accord.peers.handshake import Identity, Role
 from accord.peers.port import PeerState
-from accord.peers.wire import Challenge, Check, Fetch, Hello, Message, Ping, Proof, Refused, decode, encode, greetings
+from accord.peers.wire import (
+    PROTOCOL_VERSION,
+    Challenge,
+    Check,
+    Fetch,
+    Hello,
+    Message,
+    Ping,
+    Proof,
+    Refused,
+    decode,
+    encode,
+    greetings,
+)
 from accord.server.peer_service import PeerService
 from tests.peers.loopback import KEY, ME, OTHER, THIRD, SmallStore, linked, listening, service, settled
 
@@ -34,14 +47,14 @@ def test_a_proof_holds_for_its_key_role_and_words_only(
     key: bytes, other_key: bytes, nonce: bytes, other_nonce: bytes, name: ServerName, expected: ServerName
 ) -> None:
     hello = encode(handshake.hello(Identity("home", name, key), expected, nonce))
-    challenge = encode(Challenge(1, other_nonce))
+    challenge = encode(Challenge(PROTOCOL_VERSION, other_nonce))
     mac = handshake.proof(key, Role.CALLER, hello, challenge)
     assert handshake.proves(mac, key, Role.CALLER, hello, challenge)
     assert not handshake.proves(mac, key, Role.CALLEE, hello, challenge)
     assert not handshake.proves(mac, key, Role.CALLER, hello + challenge[:1], challenge[1:])
     assert handshake.proves(mac, other_key, Role.CALLER, hello, challenge) is _same(key, other_key)
     if nonce != other_nonce:
-        assert not handshake.proves(mac, key, Role.CALLER, hello, encode(Challenge(1, nonce)))
+        assert not handshake.proves(mac, key, Role.CALLER, hello, encode(Challenge(PROTOCOL_VERSION, nonce)))
 
 
 def _same(key: bytes, other: bytes) -> bool:
@@ -76,10 +89,10 @@ async def test_a_peer_that_will_not_talk_says_why(changes: dict[str, object], re
 
 async def test_another_protocol_version_is_said_clearly() -> None:
     answering = service(SmallStore())
-    answering.me = replace(answering.me, version=2)
+    answering.me = replace(answering.me, version=PROTOCOL_VERSION + 1)
     async with listening(answering) as port, linked(port) as peers:
         status = await settled(peers, PeerState.REFUSED)
-        assert status.reason == "speaks protocol 2, this server speaks 1"
+        assert status.reason == f"speaks protocol {PROTOCOL_VERSION + 1}, this server speaks {PROTOCOL_VERSION}"
 
 
 async def test_a_server_that_calls_itself_refuses_itself() -> None:
@@ -133,7 +146,7 @@ class Stranger:
             pass
 
 
-HELLO = Hello(1, "home", "server1", "server2", b"n" * 32)
+HELLO = Hello(PROTOCOL_VERSION, "home", "server1", "server2", b"n" * 32)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +168,7 @@ async def test_whoever_does_not_greet_learns_nothing(first: bytes) -> None:
     async with listening(answering) as port:
         stranger = await Stranger.connected(port)
         stranger.write(first)
-        assert await stranger.hears() == Refused("greeting", 1, "")
+        assert await stranger.hears() == Refused("greeting", PROTOCOL_VERSION, "")
         assert await stranger.hears() is None
         await stranger.leaves()
         assert not answering.proven
@@ -170,7 +183,7 @@ async def test_whoever_has_no_key_learns_nothing() -> None:
         mac = handshake.proof(b"guess", Role.CALLER, encode(HELLO), encode(challenge))
         stranger.say(Proof(mac))
         stranger.say(Check(1, ["hello.txt"], 0, False))
-        assert await stranger.hears() == Refused("key", 1, "")
+        assert await stranger.hears() == Refused("key", PROTOCOL_VERSION, "")
         assert await stranger.hears() is None
         await stranger.leaves()
 
@@ -186,7 +199,7 @@ async def test_a_proof_cannot_be_used_again() -> None:
         second.say(HELLO)
         assert isinstance(await second.hears(), Challenge)
         second.say(Proof(mac))
-        assert await second.hears() == Refused("key", 1, "")
+        assert await second.hears() == Refused("key", PROTOCOL_VERSION, "")
         await first.leaves()
         await second.leaves()
 
@@ -221,7 +234,7 @@ async def test_a_greeting_that_is_not_finished_ends_in_time() -> None:
     async with listening(answering) as port:
         stranger = await Stranger.connected(port)
         stranger.write(framed(HELLO)[:10])
-        assert await stranger.hears() == Refused("greeting", 1, "")
+        assert await stranger.hears() == Refused("greeting", PROTOCOL_VERSION, "")
         assert await stranger.hears() is None
         await stranger.leaves()
 
@@ -230,7 +243,7 @@ async def test_too_many_unproven_connections_are_turned_away() -> None:
     answering: PeerService = service(SmallStore())
     async with listening(answering) as port:
         strangers = [await Stranger.connected(port) for _ in range(65)]
-        assert await strangers[-1].hears() == Refused("busy", 1, "")
+        assert await strangers[-1].hears() == Refused("busy", PROTOCOL_VERSION, "")
         for stranger in strangers:
             await stranger.leaves()
 

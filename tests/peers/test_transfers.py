@@ -16,7 +16,7 @@ from accord.errors import IntegrityError, NoSuchVersion, PeerUnreachable
 from accord.model.listing import Walked
 from accord.model.names import FilePath, Prefix
 from accord.model.verdict import Absent, Checking, Damaged
-from accord.peers import transfers
+from accord.peers import pool, transfers
 from accord.peers.inbox import MAX_BUFFERED_BYTES
 from accord.peers.port import PeerState
 from accord.server.peer_doubts import MAX_QUEUED, Doubts
@@ -191,7 +191,7 @@ async def test_stalled_listings_hold_no_fetch_up() -> None:
         for _ in range(transfers.MAX_LISTINGS):
             pages = await stalled.enter_async_context(aclosing(peers.list(OTHER, Prefix(""), None)))  # type: ignore[type-var]
             await anext(pages)
-        async with asyncio.timeout(transfers.MAX_WAIT_S / 2):
+        async with asyncio.timeout(pool.MAX_WAIT_S / 2):
             assert await fetched(peers) == CONTENT
 
 
@@ -225,7 +225,7 @@ async def test_a_slow_reader_holds_the_sender_up_within_bounds() -> None:
             taken = len(await anext(blocks))
             (sender,) = [one for one in answering.proven if one._transferring]
             await until(lambda: not sender._writable.is_set())
-            (inbox,) = [stream.receiver for stream in peers._transfers[OTHER]._streams]
+            (inbox,) = [stream.receiver for stream in peers._transfers[OTHER]._pool._streams]
             held = -1
             while held != inbox._buffered_bytes:
                 held = inbox._buffered_bytes

@@ -14,7 +14,7 @@ import msgspec
 from accord.codec import decode_clock, encode_clock
 from accord.errors import IntegrityError, PeerUnreachable
 from accord.model.names import Digest
-from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Present, Unreachable
+from accord.model.verdict import Absent, Answer, Checking, Claim, Damaged, Deleted, Present, Unreachable
 from accord.model.versions import Clock
 from accord.peers.wire import DigestBytes, Message, Natural, decode, encode
 
@@ -26,16 +26,22 @@ _MAX_CACHED_BYTES = 1024
 _MAX_CACHED_ENTRIES = 16
 
 
+_Aside = tuple[DigestBytes | None, ...]
+
+
 class _Present(Message, tag=0):
     digest: DigestBytes
     size: Natural
     modified_ns: int
     clock: bytes
     executable: bool
+    aside: _Aside
 
 
 class _Absent(Message, tag=1):
     obstacle: str | None
+    clock: bytes
+    aside: _Aside
 
 
 class _Deleted(Message, tag=2):
@@ -46,6 +52,7 @@ class _Damaged(Message, tag=3):
     reason: str
     digest: DigestBytes | None
     clock: bytes
+    aside: _Aside
 
 
 class _Checking(Message, tag=4):
@@ -76,18 +83,27 @@ def encode_answer(answer: Answer) -> bytes:
 
 def _message(answer: Answer) -> Message:
     match answer:
-        case Present(digest, size, modified_ns, clock, executable):
-            return _Present(bytes(digest), size, modified_ns, _clock_bytes(clock), executable)
-        case Absent(obstacle):
-            return _Absent(obstacle)
+        case Present(digest, size, modified_ns, clock, executable, aside):
+            return _Present(bytes(digest), size, modified_ns, _clock_bytes(clock), executable, _plain(aside))
+        case Absent(obstacle, clock, aside):
+            return _Absent(obstacle, _clock_bytes(clock), _plain(aside))
         case Deleted(clock):
             return _Deleted(_clock_bytes(clock))
-        case Damaged(reason, digest, clock):
-            return _Damaged(reason[:MAX_REASON_CHARS], None if digest is None else bytes(digest), _clock_bytes(clock))
+        case Damaged(reason, digest, clock, aside):
+            known = None if digest is None else bytes(digest)
+            return _Damaged(reason[:MAX_REASON_CHARS], known, _clock_bytes(clock), _plain(aside))
         case Checking(hashed_bytes, total_bytes):
             return _Checking(hashed_bytes, total_bytes)
         case Unreachable(reason):
             return _Unreachable(reason[:MAX_REASON_CHARS])
+
+
+def _plain(aside: tuple[Claim, ...]) -> _Aside:
+    return tuple([None if claim is None else bytes(claim) for claim in aside]) if aside else ()
+
+
+def _claims(aside: _Aside) -> tuple[Claim, ...]:
+    return tuple([None if raw is None else Digest(raw) for raw in aside]) if aside else ()
 
 
 def _clock_bytes(clock: Clock) -> bytes:
@@ -103,15 +119,16 @@ def decode_answer(raw: bytes) -> Answer:
 def _decoded(raw: bytes) -> Answer:
     try:
         match decode(_answers, raw):
-            case _Present(digest, size, modified_ns, clock, executable):
-                return Present(Digest(digest), size, modified_ns, decode_clock(clock), executable)
-            case _Absent(obstacle):
-                return Absent(None if obstacle is None else obstacle[:MAX_REASON_CHARS])
+            case _Present(digest, size, modified_ns, clock, executable, aside):
+                return Present(Digest(digest), size, modified_ns, decode_clock(clock), executable, _claims(aside))
+            case _Absent(obstacle, clock, aside):
+                in_the_way = None if obstacle is None else obstacle[:MAX_REASON_CHARS]
+                return Absent(in_the_way, decode_clock(clock), _claims(aside))
             case _Deleted(clock):
                 return Deleted(decode_clock(clock))
-            case _Damaged(reason, digest, clock):
+            case _Damaged(reason, digest, clock, aside):
                 known = None if digest is None else Digest(digest)
-                return Damaged(reason[:MAX_REASON_CHARS], known, decode_clock(clock))
+                return Damaged(reason[:MAX_REASON_CHARS], known, decode_clock(clock), _claims(aside))
             case _Checking(hashed_bytes, total_bytes):
                 return Checking(hashed_bytes, total_bytes)
             case _Unreachable(reason):

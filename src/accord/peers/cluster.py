@@ -1,4 +1,4 @@
-"""All peers of one server, behind the `Peers` port: links to ask, transfers to fetch and list.
+"""All peers of one server, behind the `Peers` port: links to ask, transfers to fetch, list and upload.
 
 Questions asked in one turn of the event loop become one batch, which is encoded once and goes to every peer. The connections
 themselves are left to `link` and `transfers`.
@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 
+from accord.model.history import Remembered
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Answer
@@ -19,7 +20,8 @@ from accord.peers.breaker import Backoff
 from accord.peers.dial import Address, dial
 from accord.peers.handshake import Identity
 from accord.peers.link import GRACE_S, Link, Pace
-from accord.peers.port import PeerStatus
+from accord.peers.pool import Pool
+from accord.peers.port import PeerStatus, Upload
 from accord.peers.questions import Batch
 from accord.peers.transfers import Transfers
 from accord.peers.wire import MAX_PATHS_PER_FRAME, Doubt, Suggest
@@ -56,6 +58,8 @@ class PeerLinks:
         self._names = tuple(self._addresses)
         self._links: tuple[Link, ...] = ()
         self._transfers: dict[ServerName, Transfers] = {}
+        self._pools: tuple[Pool, ...] = ()
+        self._told_up: list[Callable[[ServerName], None]] = []
         self._gathering: dict[tuple[float, bool], Batch] = {}
         self._next_id = 1
 
@@ -67,23 +71,24 @@ class PeerLinks:
         """Begins to connect; waits for nobody."""
         self._loop = asyncio.get_running_loop()
         self._links = tuple(
-            Link(name, address, self._me, self._pace, self._chance) for name, address in self._addresses.items()
+            Link(name, address, self._me, self._pace, self._chance, self._up)
+            for name, address in self._addresses.items()
+        )
+        timeout_s = self._pace.peer_timeout_s
+        self._pools = tuple(
+            Pool(partial(dial, link.address, self._me, link.name, timeout_s=timeout_s), link.obstacle)
+            for link in self._links
         )
         self._transfers = {
-            link.name: Transfers(
-                partial(dial, link.address, self._me, link.name, timeout_s=self._pace.peer_timeout_s),
-                link.obstacle,
-                patience_s=self._pace.peer_timeout_s,
-            )
-            for link in self._links
+            name: Transfers(pool, patience_s=timeout_s) for name, pool in zip(self._names, self._pools, strict=True)
         }
         for link in self._links:
             link.start()
 
     async def close(self) -> None:
         self._flush()
-        for transfers in self._transfers.values():
-            await transfers.close()
+        for pool in self._pools:
+            await pool.close()
         for link in self._links:
             await link.close()
 
@@ -122,8 +127,24 @@ class PeerLinks:
     def doubt(self, server: ServerName, path: FilePath) -> None:
         self._tell(server, Doubt(str(path)))
 
+    def upload(self, server: ServerName, size: int | None) -> Upload:
+        return self._transfers[server].upload(size)
+
+    async def recall(self, server: ServerName, path: FilePath) -> Sequence[Remembered]:
+        return await self._transfers[server].recall(path)
+
+    async def update(self, server: ServerName, paths: Sequence[FilePath]) -> Sequence[str | None]:
+        return await self._transfers[server].update(paths)
+
+    def on_up(self, told: Callable[[ServerName], None]) -> None:
+        self._told_up.append(told)
+
     def statuses(self) -> Sequence[PeerStatus]:
         return [link.status() for link in self._links]
+
+    def _up(self, server: ServerName) -> None:
+        for told in self._told_up:
+            self._loop.call_soon(told, server)
 
     def _tell(self, server: ServerName, news: Suggest | Doubt) -> None:
         for link in self._links:

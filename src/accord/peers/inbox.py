@@ -1,16 +1,16 @@
 """What arrives for one transfer and was not taken yet: bounded, with a time limit for each wait.
 
 A transfer holds at most `MAX_BUFFERED_BYTES` and what one read of the socket brings; beyond that the connection is not read, so that
-the peer stops sending. What the items mean is left to `transfers`.
+the peer stops sending. What the items mean is left to `transfers` and `server.peer_changes`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from accord.errors import PeerFailed, PeerUnreachable
-from accord.peers.stream import Stream
 
 MAX_BUFFERED_BYTES = 2 * 1024 * 1024
 RESUME_BYTES = MAX_BUFFERED_BYTES // 2
@@ -20,15 +20,18 @@ block of memory, whose pages the kernel has to clear."""
 
 
 class Inbox:
-    """What arrives for one transfer and was not taken yet."""
+    """What arrives for one transfer and was not taken yet. `hold` is told whether to go on reading."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, hold: Callable[[bool], None]) -> None:
+        self._hold = hold
         self._items: deque[tuple[bool, bytes]] = deque()
         self._buffered_bytes = 0
         self._error: PeerFailed | None = None
         self._waiter: asyncio.Future[None] | None = None
-        stream.receiver = self
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._items
 
     def message(self, payload: bytes) -> None:
         self._put(False, payload)
@@ -44,7 +47,7 @@ class Inbox:
         self._items.append((is_data, payload))
         self._buffered_bytes += len(payload)
         if self._buffered_bytes > MAX_BUFFERED_BYTES:
-            self._stream.hold(reading=False)
+            self._hold(False)
         self._wake()
 
     def _wake(self) -> None:
@@ -60,7 +63,7 @@ class Inbox:
         if is_data and len(payload) < SMALL_PIECE_BYTES and self._items:
             payload = self._joined(payload)
         if self._buffered_bytes < RESUME_BYTES:
-            self._stream.hold(reading=True)
+            self._hold(True)
         return is_data, payload
 
     def _joined(self, first: bytes) -> bytes:

@@ -48,16 +48,24 @@ class Pace:
 
 
 class Link:
-    """One peer. `start` it, and `close` it; all else on the event loop's thread, without waiting."""
+    """One peer. `start` it, and `close` it; all else on the event loop's thread, without waiting. `told_up` is called whenever it can
+    be asked (again)."""
 
     def __init__(
-        self, name: ServerName, address: Address, me: Identity, pace: Pace, chance: Callable[[], float]
+        self,
+        name: ServerName,
+        address: Address,
+        me: Identity,
+        pace: Pace,
+        chance: Callable[[], float],
+        told_up: Callable[[ServerName], None],
     ) -> None:
         self.name = name
         self.address = address
         self._me = me
         self._pace = pace
         self._chance = chance
+        self._told_up = told_up
         self._breaker = Breaker(pace.backoff)
         self._reason: PeerFailed = PeerUnreachable("not connected yet")
         self._stream: Stream | None = None
@@ -220,6 +228,7 @@ class Link:
         self._breaker.succeed(self._now())
         self._reason = PeerUnreachable("")
         _log.info("peer up", peer=self.name, url=self.address.url)
+        self._told_up(self.name)
 
     async def _watch(self, stream: Stream) -> None:
         """Until the stream is lost: ping it when it is quiet, and when the breaker allows to try it again."""

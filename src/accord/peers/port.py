@@ -7,14 +7,16 @@ Every way of failing is a value or a `PeerFailed`; nothing here retries, but `as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from accord.model.history import Event, Remembered
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Answer
+from accord.model.versions import Clock
 
 
 class PeerState(Enum):
@@ -36,6 +38,28 @@ class PeerStatus:
     url: str
     state: PeerState
     reason: str | None = None
+
+
+class Upload(Protocol):
+    """Content on its way to one peer, and the change that it belongs to. One call at a time; `close` it in any case."""
+
+    async def write(self, block: bytes) -> None:
+        """Send a block, waiting while the peer is behind. Raises `PeerUnreachable` when it takes nothing for `peer_timeout`, or broke
+        off; `PeerFailed` with its reason when it cannot take it in."""
+        ...
+
+    async def finish(self, digest: Digest) -> None:
+        """That was all of one content: returns once the peer has made it durable. Raises as `write`. More content may follow."""
+        ...
+
+    async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> None:
+        """The peer merges the clock, with the contents that were finished, and gets elsewhere what else it needs: returns once that is
+        durable. Raises as `write`, also `Conflict` where something is in the way there."""
+        ...
+
+    async def close(self) -> None:
+        """What was not adopted is dropped by the peer. Never raises."""
+        ...
 
 
 class Peers(Protocol):
@@ -84,6 +108,25 @@ class Peers(Protocol):
 
     def doubt(self, server: ServerName, path: FilePath) -> None:
         """Let a server know that what it sent of this file was wrong, so that it reads its copy anew. As `suggest`."""
+        ...
+
+    def upload(self, server: ServerName, size: int | None) -> Upload:
+        """Begin a change at a peer: its content (of `size` bytes where that is known) is written to what is returned, or none at all.
+        Never waits; connecting is part of the first `write`, `finish` or `adopt`. Content is announced with the first `write`, or
+        with a `finish` that none came before (nothing is content, too)."""
+        ...
+
+    async def recall(self, server: ServerName, path: FilePath) -> Sequence[Remembered]:
+        """What a peer remembers of the path. Raises `PeerUnreachable`."""
+        ...
+
+    async def update(self, server: ServerName, paths: Sequence[FilePath]) -> Sequence[str | None]:
+        """Have a peer bring paths up to date, in this order: for each, None or the reason why it is not. At most
+        `wire.MAX_PATHS_PER_FRAME` paths. Raises `PeerUnreachable`."""
+        ...
+
+    def on_up(self, told: Callable[[ServerName], None]) -> None:
+        """`told` is called whenever a peer can be asked (again). Before `start`."""
         ...
 
     def statuses(self) -> Sequence[PeerStatus]: ...

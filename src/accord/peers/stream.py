@@ -1,12 +1,13 @@
 """The caller's end of one connection to a peer: bytes in, frames out to whoever receives them now.
 
-It begins as HTTP (the answer to an upgrade) and goes on as frames. What is greeted, asked and fetched is left to `dial`, `link` and
-`transfers`, each of which is the receiver in its turn.
+It begins as HTTP (the answer to an upgrade) and goes on as frames. What is greeted, asked, fetched and uploaded is left to `dial`,
+`link`, `transfers` and `uploads`, each of which is the receiver in its turn.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from accord.errors import PeerFailed, PeerRefused, PeerUnreachable
@@ -14,6 +15,8 @@ from accord.peers.framing import MAX_GREETING_BYTES, Deframer, framed
 from accord.peers.wire import UPGRADE_TOKEN, Message
 
 MAX_HEAD_BYTES = 8192
+WRITE_BUFFER_BYTES = 1024 * 1024
+"""A stream with more than this unsent is not `writable`."""
 _HEAD_END = b"\r\n\r\n"
 _SWITCHING = 101
 _SERVER_ERRORS = range(500, 600)
@@ -33,7 +36,8 @@ class Receiver(Protocol):
 
 class Stream(asyncio.Protocol):
     """One connection. `first_words` are said as soon as the far end has switched from HTTP. `receiver` may be exchanged between two
-    frames; `ended` is set after the transport was let go of."""
+    frames; `ended` is set after the transport was let go of. Whoever sends much waits while it is not `writable`; `resumed` is called
+    when it is so again."""
 
     def __init__(self, receiver: Receiver, first_words: bytes = b"") -> None:
         self.receiver = receiver
@@ -44,6 +48,8 @@ class Stream(asyncio.Protocol):
         self._deframer = Deframer(MAX_GREETING_BYTES)
         self._error: PeerFailed | None = None
         self._reading = True
+        self.writable = True
+        self.resumed: Callable[[], None] | None = None
 
     @property
     def open(self) -> bool:
@@ -53,10 +59,19 @@ class Stream(asyncio.Protocol):
         """From now on frames may be that large."""
         self._deframer.limit_bytes = limit_bytes
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
     def write(self, raw: bytes) -> None:
-        """Never waits. What is sent is small (questions), and bounded by whoever sends."""
+        """Never waits. How much is sent is bounded by whoever sends: questions are small, and content looks at `writable`."""
         if self._transport is not None and self._error is None:
             self._transport.write(raw)
+
+    def write_all(self, parts: Sequence[bytes]) -> None:
+        """Like `write`, together."""
+        if self._transport is not None and self._error is None:
+            self._transport.writelines(parts)
 
     def send(self, message: Message) -> None:
         self.write(framed(message))
@@ -79,6 +94,7 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         if self._error is not None:
             self._transport.abort()
 
@@ -86,6 +102,14 @@ class Stream(asyncio.Protocol):
         self.end(PeerUnreachable("connection lost"))
         self._transport = None
         self.ended.set()
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self.resumed is not None:
+            self.resumed()
 
     def data_received(self, data: bytes) -> None:
         if self._error is not None:

@@ -1,107 +1,78 @@
-"""Fetching content from a peer, and listing with it: a few further connections, each used by one transfer at a time.
+"""What is had from a peer bit by bit: content, listings, memories, and word of what it brought up to date.
 
-A transfer that is not used up takes its connection with it; the others are kept for a while. Whether the bytes are the right ones is
-left to whoever asked for them; how much is held at once, to `inbox`.
+Each takes a connection of the peer's `pool` for itself. A transfer that is not used up takes its connection with it; the others are
+kept for a while. Whether the bytes are the right ones is left to whoever asked for them; how much is held at once, to `inbox`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TypeVar
 
-from accord.errors import AccordError, IntegrityError, InvalidPath, NoSuchVersion, PeerFailed, PeerUnreachable
+from accord.codec import decode_events
+from accord.errors import IntegrityError, InvalidPath, PeerFailed, PeerUnreachable
+from accord.model.history import Remembered
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix
 from accord.model.verdict import Answer, Unreachable
 from accord.peers.answers import MAX_REASON_CHARS, decode_answer
+from accord.peers.failures import fetch_error
 from accord.peers.inbox import Inbox
+from accord.peers.pool import Pool, Turns
 from accord.peers.stream import Stream
-from accord.peers.wire import End, Failed, Failure, Fetch, List, Page, Working, decode, replies
+from accord.peers.uploads import PeerUpload
+from accord.peers.wire import (
+    MAX_PATHS_PER_FRAME,
+    End,
+    Failed,
+    Fetch,
+    List,
+    Memories,
+    Page,
+    Recall,
+    Update,
+    Updated,
+    Working,
+    decode,
+    replies,
+)
 
 MAX_FETCHES = 16
 MAX_LISTINGS = 16
 """Counted apart, as whoever reads a listing may be slow, and files are not to wait for that."""
+MAX_UPDATES = 4
+"""A server brings its files up to date one after the other; who asks it for more than that would only wait."""
+MAX_UPLOADS = 32
 MAX_WAITING_TRANSFERS = 256
-MAX_WAIT_S = 10.0
-"""So long a transfer waits for its turn."""
-IDLE_LIMIT_S = 15.0
+MAX_WAITING_UPLOADS = 1024
+MAX_REMEMBERED = 100_000
+"""A peer that says that it remembers more versions of one path than this is not listened to any longer."""
 
-
-class _Resting:
-    """Receives on a connection that nobody uses: nothing is to come."""
-
-    def message(self, payload: bytes) -> None:
-        raise PeerUnreachable("sent something that was not asked for")
-
-    data = message
-
-    def lost(self, error: PeerFailed) -> None:
-        """Its next user finds the stream closed."""
-
-
-class _Turns:
-    """At most `limit` transfers at once; the others wait, some of them, and not for ever."""
-
-    def __init__(self, limit: int) -> None:
-        self._free = asyncio.Semaphore(limit)
-        self._waiting = 0
-
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Raises `PeerUnreachable`."""
-        if self._waiting >= MAX_WAITING_TRANSFERS:
-            raise PeerUnreachable("too many transfers are waiting for it")
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(MAX_WAIT_S):
-                await self._free.acquire()
-        except TimeoutError:
-            raise PeerUnreachable("all connections to it are in use") from None
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._free.release()
+_NOT_ASKED_FOR = "sent something that was not asked for"
+_T = TypeVar("_T")
 
 
 class Transfers:
-    """The transfers from one peer. `dial` brings a new authenticated stream; `obstacle` says why that would be of no use now."""
+    """The transfers from one peer, and the uploads to it, over the connections of `pool`."""
 
-    def __init__(
-        self,
-        dial: Callable[[], Awaitable[Stream]],
-        obstacle: Callable[[], str | None],
-        *,
-        patience_s: float,
-    ) -> None:
-        self._dial = dial
-        self._obstacle = obstacle
+    def __init__(self, pool: Pool, *, patience_s: float) -> None:
+        self._pool = pool
         self._patience_s = patience_s
-        self._fetches = _Turns(MAX_FETCHES)
-        self._listings = _Turns(MAX_LISTINGS)
-        self._streams: set[Stream] = set()
-        self._idle: list[tuple[Stream, asyncio.TimerHandle]] = []
-
-    async def close(self) -> None:
-        """Breaks off whatever is under way."""
-        while self._streams:
-            stream = self._streams.pop()
-            stream.end(PeerUnreachable("this server is stopping"))
-            await stream.ended.wait()
-        for _, timer in self._idle:
-            timer.cancel()
+        self._fetches = Turns(MAX_FETCHES, MAX_WAITING_TRANSFERS)
+        self._listings = Turns(MAX_LISTINGS, MAX_WAITING_TRANSFERS)
+        self._updates = Turns(MAX_UPDATES, MAX_WAITING_TRANSFERS)
+        self._uploads = Turns(MAX_UPLOADS, MAX_WAITING_UPLOADS)
 
     async def fetch(self, path: FilePath, digest: Digest, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
         """See `Peers.fetch`."""
         left = None if stop is None else stop - start
         request = Fetch(str(path), bytes(digest), start, stop, self._patience_ms)
-        async with aclosing(self._transfer(request, path)) as items:
-            async for piece in items:
-                if isinstance(piece, Page) or (left is not None and len(piece) > left):
-                    raise PeerUnreachable("sent something that was not asked for", path=path)
+        async with aclosing(self._transfer(request, path, self._fetches, bytes)) as pieces:
+            async for piece in pieces:
                 if left is not None:
+                    if len(piece) > left:
+                        raise PeerUnreachable(_NOT_ASKED_FOR, path=path)
                     left -= len(piece)
                 yield piece
 
@@ -109,33 +80,59 @@ class Transfers:
         """See `Peers.list`. What is not in order, or not below `prefix`, ends it."""
         last: str = after or ""
         request = List(str(prefix), None if after is None else str(after), self._patience_ms)
-        async with aclosing(self._transfer(request, None)) as items:
-            async for page in items:
-                if not isinstance(page, Page) or len(page.paths) != len(page.answers):
-                    raise PeerUnreachable("sent something that was not asked for")
-                walked = [self._walked(path, raw) for path, raw in zip(page.paths, page.answers, strict=True)]
+        async with aclosing(self._transfer(request, None, self._listings, Page)) as pages:
+            async for page in pages:
+                if len(page.paths) != len(page.answers):
+                    raise PeerUnreachable(_NOT_ASKED_FOR)
+                walked = [_walked(path, raw) for path, raw in zip(page.paths, page.answers, strict=True)]
                 for path, _ in walked:
                     if not (path > last and path.startswith(prefix)):
                         raise PeerUnreachable(f"listed '{path}' where it does not belong")
                     last = path
                 yield walked
 
+    async def recall(self, path: FilePath) -> Sequence[Remembered]:
+        """See `Peers.recall`."""
+        request = Recall(str(path), self._patience_ms)
+        remembered: list[Remembered] = []
+        async with aclosing(self._transfer(request, path, self._listings, Memories)) as frames:
+            async for memories in frames:
+                remembered += _remembered(memories, path)
+                if len(remembered) > MAX_REMEMBERED:
+                    raise PeerUnreachable(f"remembers more than {MAX_REMEMBERED} versions", path=path)
+        return remembered
+
+    async def update(self, paths: Sequence[FilePath]) -> Sequence[str | None]:
+        """See `Peers.update`."""
+        if len(paths) > MAX_PATHS_PER_FRAME:
+            raise ValueError(f"{len(paths)} paths at once; at most {MAX_PATHS_PER_FRAME} are allowed")
+        request = Update([str(path) for path in paths], self._patience_ms)
+        reasons: list[str | None] = []
+        async with aclosing(self._transfer(request, None, self._updates, Updated)) as told:
+            async for updated in told:
+                reasons.append(None if updated.reason is None else updated.reason[:MAX_REASON_CHARS])
+                if len(reasons) > len(paths):
+                    raise PeerUnreachable(_NOT_ASKED_FOR)
+        if len(reasons) < len(paths):
+            raise PeerUnreachable("did not say what became of every path")
+        return reasons
+
+    def upload(self, size: int | None) -> PeerUpload:
+        """See `Peers.upload`."""
+        return PeerUpload(self._pool, self._uploads, size, patience_s=self._patience_s)
+
     @property
     def _patience_ms(self) -> int:
         return int(self._patience_s * 1000)
 
-    def _walked(self, path: str, raw: bytes) -> Walked:
-        try:
-            return Walked(FilePath(path), _answer(raw))
-        except InvalidPath as error:
-            raise PeerUnreachable(f"listed something that is no path ({error.detail})") from error
-
-    async def _transfer(self, request: Fetch | List, path: FilePath | None) -> AsyncGenerator[bytes | Page, None]:
-        """Pieces of data and pages, until the peer says that it is the end."""
-        obstacle = self._obstacle()
+    async def _transfer(
+        self, request: Fetch | List | Recall | Update, path: FilePath | None, turns: Turns, kind: type[_T]
+    ) -> AsyncGenerator[_T, None]:
+        """Pieces of data (`bytes`) or messages of one kind, until the peer says that it is the end."""
+        obstacle = self._pool.obstacle()
         if obstacle is not None:
             raise PeerUnreachable(obstacle, path=path)
-        async with self._fetches.one() if isinstance(request, Fetch) else self._listings.one():
+        async with turns.one():
             try:
                 stream, inbox, (is_data, payload) = await self._begun(request)
             except PeerFailed as error:
@@ -143,74 +140,47 @@ class Transfers:
             ended = False
             try:
                 while True:
-                    if is_data:
-                        yield payload
-                    else:
-                        reply = decode(replies, payload)
-                        if isinstance(reply, End | Failed):
-                            ended = True
-                            break
-                        if isinstance(reply, Page):
-                            yield reply
-                        elif not isinstance(reply, Working):
-                            raise PeerUnreachable("sent something that was not asked for")
+                    item = payload if is_data else decode(replies, payload)
+                    if isinstance(item, End | Failed):
+                        ended = True
+                        break
+                    if isinstance(item, kind):
+                        yield item
+                    elif not isinstance(item, Working):
+                        raise PeerUnreachable(_NOT_ASKED_FOR)
                     is_data, payload = await inbox.next(self._patience_s)
             except PeerFailed as error:
                 raise PeerUnreachable(error.detail, path=path) from error
             finally:
-                self._rest(stream, ended)
-            if isinstance(reply, Failed):
-                raise self._failure(reply, path)
+                self._pool.rest(stream, ended)
+            if isinstance(item, Failed):
+                raise fetch_error(item, path)
 
-    async def _begun(self, request: Fetch | List) -> tuple[Stream, Inbox, tuple[bool, bytes]]:
+    async def _begun(self, request: Fetch | List | Recall | Update) -> tuple[Stream, Inbox, tuple[bool, bytes]]:
         """A stream on which the request was sent, and the first of what came back."""
         while True:
-            stream, fresh = await self._stream()
+            stream, fresh = await self._pool.stream()
             try:
-                inbox = Inbox(stream)
+                inbox = Inbox(stream.hold)
+                stream.receiver = inbox
                 stream.send(request)
                 return stream, inbox, await inbox.next(self._patience_s)
             except PeerUnreachable:
                 # A connection that rested may have been closed by the peer just now; that says nothing about a new one.
                 if fresh or stream.open:
-                    self._rest(stream, ended=False)
+                    self._pool.rest(stream, ended=False)
                     raise
-                self._rest(stream, ended=False)
+                self._pool.rest(stream, ended=False)
             except BaseException:
-                self._rest(stream, ended=False)
+                self._pool.rest(stream, ended=False)
                 raise
 
-    async def _stream(self) -> tuple[Stream, bool]:
-        """(an open stream, whether it is new)."""
-        while self._idle:
-            stream, timer = self._idle.pop()
-            timer.cancel()
-            if stream.open:
-                return stream, False
-            self._streams.discard(stream)
-        stream = await self._dial()
-        self._streams.add(stream)
-        return stream, True
 
-    def _rest(self, stream: Stream, ended: bool) -> None:
-        if ended and stream.open and stream in self._streams:
-            stream.receiver = _Resting()
-            stream.hold(reading=True)
-            idle = PeerUnreachable("idle")
-            self._idle.append((stream, asyncio.get_running_loop().call_later(IDLE_LIMIT_S, stream.end, idle)))
-        else:
-            stream.end(PeerUnreachable("the transfer was left"))
-            self._streams.discard(stream)
-
-    def _failure(self, failed: Failed, path: FilePath | None) -> AccordError:
-        detail = failed.detail[:MAX_REASON_CHARS]
-        match failed.failure:
-            case Failure.GONE.value | Failure.CHANGED.value:
-                return NoSuchVersion(detail, path=path)
-            case Failure.DAMAGED.value:
-                return IntegrityError(detail, path=path)
-            case _:
-                return PeerUnreachable(detail, path=path)
+def _walked(path: str, raw: bytes) -> Walked:
+    try:
+        return Walked(FilePath(path), _answer(raw))
+    except InvalidPath as error:
+        raise PeerUnreachable(f"listed something that is no path ({error.detail})") from error
 
 
 def _answer(raw: bytes) -> Answer:
@@ -218,3 +188,13 @@ def _answer(raw: bytes) -> Answer:
         return decode_answer(raw)
     except PeerUnreachable as error:
         return Unreachable(error.detail)
+
+
+def _remembered(memories: Memories, path: FilePath) -> list[Remembered]:
+    try:
+        events = decode_events(memories.events)
+    except IntegrityError as error:
+        raise PeerUnreachable(f"sent a history that cannot be read ({error.detail})", path=path) from error
+    if not len(events) == len(memories.current) == len(memories.kept):
+        raise PeerUnreachable(_NOT_ASKED_FOR, path=path)
+    return list(map(Remembered, events, memories.current, memories.kept))

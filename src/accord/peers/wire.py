@@ -1,8 +1,8 @@
 """The messages that servers send each other: MessagePack arrays whose first element is a tag.
 
 Everything here is pure. Whatever a peer may send that is no such message is one error, `PeerUnreachable`, with a reason. How messages
-are cut out of a stream is left to `framing`; who may say what, and when, to `handshake`, `link`, `transfers` and
-`server.peer_endpoint`.
+are cut out of a stream is left to `framing`; who may say what, and when, to `handshake`, `link`, `transfers`,
+`uploads`, `server.peer_endpoint` and `server.peer_changes`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from accord.errors import PeerUnreachable
 from accord.model.names import DIGEST_BYTES
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 STREAM_PATH = "/peer/stream"
 UPGRADE_TOKEN = "accord-peer"
 
@@ -125,6 +125,67 @@ class List(Message, tag="list"):
     patience_ms: Natural
 
 
+class Put(Message, tag="put"):
+    """Take in the content that follows: data frames, then `PutEnd`. `size` None: nobody knows yet. It becomes nobody's copy; an `Adopt`
+    on the same connection uses it. A second `Put` before that adds another content; the connection's end drops them all."""
+
+    size: Natural | None
+    patience_ms: Natural
+
+
+class PutEnd(Message, tag="put-end"):
+    """That was all of it, under this digest. Answered by `Staged` once it is durable, or `Failed`."""
+
+    digest: DigestBytes
+
+
+class Adopt(Message, tag="adopt"):
+    """Merge this clock into yours, with the content put on this connection; get whatever else it needs yourself. `events` tell of its
+    versions. Answered by `Adopted` once it is durable, or `Failed`; `Working` meanwhile."""
+
+    path: str
+    clock: bytes
+    events: bytes
+    patience_ms: Natural
+
+
+class Recall(Message, tag="recall"):
+    """What do you remember of this path? Answered by `Memories` (several, for a long history), then `End`."""
+
+    path: str
+    patience_ms: Natural
+
+
+class Update(Message, tag="update"):
+    """Bring these paths up to date from whoever has what you lack, in this order. Answered by one `Updated` for each, then `End`;
+    `Working` meanwhile."""
+
+    paths: Annotated[list[str], msgspec.Meta(max_length=MAX_PATHS_PER_FRAME)]
+    patience_ms: Natural
+
+
+class Staged(Message, tag="staged"):
+    """The content is durable, and waits for its `Adopt`."""
+
+
+class Adopted(Message, tag="adopted"):
+    """The path is up to date with that clock, durably."""
+
+
+class Memories(Message, tag="memories"):
+    """Some of what is remembered: encoded events, and of each whether it is current here and whether its bytes are kept here."""
+
+    events: bytes
+    current: list[bool]
+    kept: list[bool]
+
+
+class Updated(Message, tag="updated"):
+    """The next of the paths is up to date, or why it is not."""
+
+    reason: str | None
+
+
 class Page(Message, tag="page"):
     paths: list[str]
     answers: list[bytes]
@@ -153,6 +214,12 @@ class Failure(Enum):
     """The disk failed; the detail says how."""
     STOPPING = "stopping"
     """The sender is about to end, and begins nothing."""
+    FULL = "full"
+    """There is no space left."""
+    CONFLICT = "conflict"
+    """Something that is no file is in the way."""
+    UNABLE = "unable"
+    """What it takes is not to be had now, perhaps because of yet another server."""
 
 
 class Failed(Message, tag="failed"):
@@ -163,8 +230,8 @@ class Failed(Message, tag="failed"):
 
 
 Greeting = Hello | Challenge | Proof | Welcome | Refused
-Request = Check | Ping | Suggest | Doubt | Fetch | List
-Reply = Answers | Pong | Page | Working | End | Failed
+Request = Check | Ping | Suggest | Doubt | Fetch | List | Put | PutEnd | Adopt | Recall | Update
+Reply = Answers | Pong | Page | Working | End | Failed | Staged | Adopted | Memories | Updated
 
 greetings: msgspec.msgpack.Decoder[Greeting] = msgspec.msgpack.Decoder(Greeting)
 requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

@@ -2,7 +2,7 @@
 
 `server.protocol` hands a connection over once its HTTP header asked for the upgrade. Until the caller has proven to know the cluster
 key it may send a few small frames within a time limit, and learns nothing but a class of reason. What is answered is left to
-`peer_checks` and `peer_transfers`; what all connections share, to `peer_service`.
+`peer_checks`, `peer_transfers` and `peer_changes`; what all connections share, to `peer_service`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from accord.errors import PeerFailed, PeerUnreachable
+from accord.model.names import ServerName
 from accord.peers import handshake
 from accord.peers.framing import MAX_FRAME_BYTES, MAX_GREETING_BYTES, Deframer, framed
 from accord.peers.handshake import Reason, Role
+from accord.peers.inbox import Inbox
 from accord.peers.wire import (
     NONCE_BYTES,
     UPGRADE_TOKEN,
+    Adopt,
     Challenge,
     Check,
     Doubt,
@@ -33,13 +36,17 @@ from accord.peers.wire import (
     Ping,
     Pong,
     Proof,
+    Put,
+    Recall,
     Suggest,
+    Update,
     Welcome,
     decode,
     encode,
     greetings,
     requests,
 )
+from accord.server.peer_changes import Conversation, discard, update
 from accord.server.peer_checks import Checks, path_of
 from accord.server.peer_transfers import send_transfer
 
@@ -79,6 +86,10 @@ class PeerEndpoint(asyncio.Protocol):
         self._said = (b"", b"")
         self._tasks: set[asyncio.Task[None]] = set()
         self._transferring = False
+        self._inbox: Inbox | None = None
+        """Takes everything that comes, during a change."""
+        self._is_full = False
+        self._reading = True
         self._writable = asyncio.Event()
         self._writable.set()
         self._heard = False
@@ -110,9 +121,12 @@ class PeerEndpoint(asyncio.Protocol):
         self._heard = True
         try:
             for is_data, payload in self._deframer.feed(data):
-                if is_data:
+                if self._inbox is not None:
+                    self._inbox.data(payload) if is_data else self._inbox.message(payload)
+                elif is_data:
                     raise PeerUnreachable("sent content that nobody asked for")
-                self._take(payload)
+                else:
+                    self._take(payload)
                 if self._phase is _Phase.ENDED:
                     return
         except PeerFailed as error:
@@ -121,11 +135,22 @@ class PeerEndpoint(asyncio.Protocol):
     def pause_writing(self) -> None:
         # Whoever does not take answers gets no more questions read. A lost connection shows when it is written to.
         self._writable.clear()
-        self._transport.pause_reading()
+        self._regulate()
 
     def resume_writing(self) -> None:
         self._writable.set()
-        self._transport.resume_reading()
+        self._regulate()
+
+    def _hold(self, reading: bool) -> None:
+        """Whether the inbox has room."""
+        self._is_full = not reading
+        self._regulate()
+
+    def _regulate(self) -> None:
+        reading = self._writable.is_set() and not self._is_full
+        if reading is not self._reading and self._phase is not _Phase.ENDED:
+            self._reading = reading
+            self._transport.resume_reading() if reading else self._transport.pause_reading()
 
     def abort(self) -> None:
         self._phase = _Phase.ENDED
@@ -214,25 +239,54 @@ class PeerEndpoint(asyncio.Protocol):
                 self._service.suggested(path_of(path))
             case Doubt(path):
                 self._service.doubts.take(path_of(path))
-            case (Fetch() | List()) as request:
-                if self._transferring:
-                    raise PeerUnreachable("asked for a second transfer during the first")
-                if self._service.is_finishing:
-                    self.send(Failed(Failure.STOPPING.value, "is stopping"))
-                    return
-                self._transferring = True
-                self._spawn(self._transfer(request))
+            case (Fetch() | List() | Recall() | Update() | Put() | Adopt()) as request:
+                self._begin(request)
+            case unexpected:
+                raise PeerUnreachable(f"said '{type(unexpected).__name__}' where it means nothing")
 
-    async def _transfer(self, request: Fetch | List) -> None:
+    def _begin(self, request: Fetch | List | Recall | Update | Put | Adopt) -> None:
+        """What has the connection to itself until it ends."""
+        if self._transferring:
+            raise PeerUnreachable("asked for a second transfer during the first")
+        stopping = self._service.is_finishing
+        if stopping:
+            self.send(Failed(Failure.STOPPING.value, "is stopping"))
+        if isinstance(request, Put | Adopt):
+            self._inbox = Inbox(self._hold)
+            self._transferring = True
+            self._spawn(self._conducted(self._changed(self._inbox, None if stopping else request)))
+        elif not stopping:
+            self._transferring = True
+            self._spawn(self._conducted(self._transfer(request)))
+
+    async def _conducted(self, work: Coroutine[object, object, None]) -> None:
         try:
-            with self._service.transferring():
-                await send_transfer(self, self._service.store, request, hash_wait_s=self._service.hash_wait_s)
+            await work
         except PeerFailed as error:
             self._broken(error)
         except ConnectionResetError:
             self.abort()
         finally:
             self._transferring = False
+            self._inbox = None
+            self._hold(reading=True)
+
+    async def _transfer(self, request: Fetch | List | Recall | Update) -> None:
+        service = self._service
+        with service.transferring():
+            if isinstance(request, Update):
+                await update(service.receiving, self, request)
+            else:
+                await send_transfer(self, service.store, request, hash_wait_s=service.hash_wait_s)
+
+    async def _changed(self, inbox: Inbox, request: Put | Adopt | None) -> None:
+        """Take over a change that begins with `request`; None: it was refused already."""
+        if request is not None:
+            sender = ServerName(cast(Hello, self._hello).name)
+            with self._service.transferring():
+                if await Conversation(self._service.receiving, self, inbox, sender).conduct(request):
+                    return
+        await discard(inbox)
 
     def send(self, message: Message) -> None:
         if self._phase is not _Phase.ENDED:

@@ -7,24 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 
+import structlog
+
+from accord.engine.changes import ChangeHandler
+from accord.errors import AccordError
 from accord.model.names import FilePath, ServerName
 from accord.peers.handshake import Identity
+from accord.server.peer_changes import Receiving
 from accord.server.peer_doubts import Doubts
 from accord.server.peer_endpoint import PeerEndpoint
 from accord.store.port import Store
 
-MAX_CONNECTIONS = 256
+MAX_CONNECTIONS = 512
+"""A peer uses up to 69 at its busiest (`peers.transfers`)."""
 MAX_UNPROVEN = 64
 """So many connections may be in the middle of the handshake."""
 GREETING_LIMIT_S = 5.0
 
+_log = structlog.get_logger("accord.peers")
+
 
 class PeerService:
-    """The answering side of one server. `known` are the other servers' names. `accept` makes the protocol for one connection;
-    `finish` waits for transfers under way, `close` ends everything. `suggested` is told of paths that others have and this server may
+    """The answering side of one server. `known` are the other servers' names, `changes` is the engine that takes over what they
+    changed. `accept` makes the protocol for one connection; `finish` waits for transfers and changes under way, `close` ends
+    everything. `suggested` is told of paths that others have and this server may
     lack; `hash_wait_s` is the longest that anybody may make it wait for a digest."""
 
     def __init__(
@@ -35,6 +44,7 @@ class PeerService:
         known: Collection[ServerName],
         store: Store,
         *,
+        changes: ChangeHandler,
         suggested: Callable[[FilePath], None] = lambda path: None,
         hash_wait_s: float = 10.0,
         greeting_limit_s: float = GREETING_LIMIT_S,
@@ -50,7 +60,9 @@ class PeerService:
         self.unproven: set[PeerEndpoint] = set()
         self.proven: set[PeerEndpoint] = set()
         self.doubts = Doubts(store, wait_s=hash_wait_s)
+        self.receiving = Receiving(store, changes, self._keep)
         self.is_finishing = False
+        self._kept: set[asyncio.Task[None]] = set()
         self._transfers = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -64,7 +76,7 @@ class PeerService:
 
     @property
     def transfers_under_way(self) -> int:
-        """How many files and listings are being sent."""
+        """How many files and listings are being sent, and changes taken over."""
         return self._transfers
 
     @contextmanager
@@ -90,3 +102,30 @@ class PeerService:
             endpoint.abort()
         for endpoint in endpoints:
             await endpoint.ended.wait()
+        kept = list(self._kept)
+        for task in kept:
+            task.cancel()
+        if kept:
+            await asyncio.wait(kept)
+
+    def _keep(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Run what is seen through even if whoever asked for it goes away; only `close` breaks it off."""
+
+        async def counted() -> None:
+            with self.transferring():
+                await work
+
+        task = asyncio.get_running_loop().create_task(counted(), name="a change from another server")
+        self._kept.add(task)
+        task.add_done_callback(self._done)
+        task.add_done_callback(lambda _: work.close())  # Where it was broken off before it began.
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._kept.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, AccordError):
+            _log.info("a change from another server was not taken over", path=error.path, reason=error.detail)
+        else:
+            _log.error("taking over a change failed", exc_info=error)

@@ -1,4 +1,4 @@
-"""Sending content and listings to another server, on a connection that does nothing else meanwhile.
+"""Sending content, listings and memories to another server, on a connection that does nothing else meanwhile.
 
 Content goes out as it is read: the asker proves it. A whole is hashed on its way all the same, so that rot is found by whoever has it;
 that, and a file that was rewritten meanwhile, ends in `Failed`, never in `End`.
@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from blake3 import blake3
 
+from accord.codec import encode_events
 from accord.engine.transfer import fed
-from accord.errors import AccordError, ChangedWhileReading, IntegrityError, InvalidPath, PeerUnreachable, StillChecking
+from accord.errors import AccordError, InvalidPath, PeerUnreachable
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix
-from accord.model.verdict import Answer, Checking, Damaged
+from accord.model.verdict import Answer, Checking, Damaged, Present
 from accord.peers.answers import encode_answer
+from accord.peers.failures import failed, reason_of
 from accord.peers.framing import data_header
-from accord.peers.wire import End, Failed, Failure, Fetch, List, Message, Page, Working
+from accord.peers.wire import End, Failed, Failure, Fetch, List, Memories, Message, Page, Recall, Working
 from accord.store.port import BLOCK_BYTES, Copy, Store, is_answer
 
 PAGE_FRAME_BYTES = 1024 * 1024
 """A frame of a listing has about this many bytes at most."""
+MEMORIES_A_FRAME = 256
+"""Each has a message and a source of a few thousand characters at most."""
 _SIGNS_OF_LIFE = 3
 """So many times within the asker's patience it is told that the work goes on."""
 
 _T = TypeVar("_T")
+_Opened = TypeVar("_Opened", Copy | Answer, Copy | None)
 
 
 class Outlet(Protocol):
@@ -42,32 +47,24 @@ class Outlet(Protocol):
         ...
 
 
-async def send_transfer(outlet: Outlet, store: Store, request: Fetch | List, *, hash_wait_s: float) -> None:
+async def send_transfer(outlet: Outlet, store: Store, request: Fetch | List | Recall, *, hash_wait_s: float) -> None:
     """Conduct one transfer to its `End` or `Failed`. Raises `PeerUnreachable` for a request that makes no sense."""
     transfer = _Transfer(outlet, store, request.patience_ms / 1000, hash_wait_s)
     try:
-        if isinstance(request, Fetch):
-            await transfer.content(request)
-        else:
-            await transfer.listing(request)
+        match request:
+            case Fetch():
+                await transfer.content(request)
+            case List():
+                await transfer.listing(request)
+            case Recall():
+                await transfer.memories(request)
         outlet.send(End())
     except _Ended as ended:
         outlet.send(Failed(ended.failure.value, ended.detail))
     except InvalidPath as error:
-        raise PeerUnreachable(f"sent something that is no path ({_reason(error)})") from error
-    except StillChecking as error:
-        outlet.send(Failed(Failure.CHECKING.value, _reason(error)))
-    except ChangedWhileReading as error:
-        outlet.send(Failed(Failure.CHANGED.value, _reason(error)))
-    except IntegrityError as error:
-        outlet.send(Failed(Failure.DAMAGED.value, _reason(error)))
+        raise PeerUnreachable(f"sent something that is no path ({reason_of(error)})") from error
     except AccordError as error:
-        outlet.send(Failed(Failure.STORE.value, _reason(error)))
-
-
-def _reason(error: AccordError) -> str:
-    """As it reads after a server's name."""
-    return error.detail.removesuffix(".")
+        outlet.send(failed(error))
 
 
 class _Ended(Exception):
@@ -90,12 +87,8 @@ class _Transfer:
         self._hash_wait_s = hash_wait_s
 
     async def content(self, request: Fetch) -> None:
-        path = FilePath(request.path)
-        copy = await self._opened(path)
+        copy = await self._version(FilePath(request.path), Digest(request.digest))
         try:
-            if copy.answer.digest != Digest(request.digest):
-                raise _Ended(Failure.GONE, "no longer holds that version")
-            await self._alive(self._store.share(copy))
             start = min(request.start, copy.answer.size)
             stop = copy.answer.size if request.stop is None else min(request.stop, copy.answer.size)
             await self._raw(copy, start, stop)
@@ -117,24 +110,48 @@ class _Transfer:
             # Its thread may still be at work; it can be closed only afterwards.
             step.add_done_callback(lambda _: _close(pages))
 
-    async def _opened(self, path: FilePath) -> Copy:
-        held: Copy | Answer | None = self._store.glance(path)
-        if held is None:
-            opening = asyncio.ensure_future(self._store.open(path, wait_s=self._hash_wait_s))
-            try:
-                held = await self._alive(opening)
-            except asyncio.CancelledError:
-                opening.add_done_callback(_close_opened)
-                raise
+    async def memories(self, request: Recall) -> None:
+        remembered = await self._alive(self._store.history(FilePath(request.path)))
+        for at in range(0, len(remembered), MEMORIES_A_FRAME):
+            some = remembered[at : at + MEMORIES_A_FRAME]
+            events = encode_events([one.event for one in some])
+            self._outlet.send(Memories(events, [one.is_current for one in some], [one.is_kept for one in some]))
+            await self._outlet.drain()
+
+    async def _version(self, path: FilePath, digest: Digest) -> Copy:
+        """The copy at the path, if it is that version; otherwise wherever else that is kept."""
+        held = await self._opened(path)
         if not is_answer(held):
-            return held
-        match held:
-            case Checking(done, total):
-                raise _Ended(Failure.CHECKING, f"its copy is being hashed ({done} of {total} bytes)")
-            case Damaged(reason):
-                raise _Ended(Failure.DAMAGED, f"its copy is damaged ({reason})")
-            case _:
-                raise _Ended(Failure.GONE, "no longer holds that version")
+            if held.answer.digest == digest:
+                return await self._shared(held)
+            held.close()
+        kept = await self._closing_late(self._store.open_version(path, digest))
+        if kept is None:
+            raise _nowhere(held)
+        now = self._store.glance_answer(path)
+        # It may have come to the path meanwhile, and must not get out from there unnoticed.
+        return await self._shared(kept) if isinstance(now, Present) and now.digest == digest else kept
+
+    async def _shared(self, copy: Copy) -> Copy:
+        try:
+            await self._alive(self._store.share(copy))
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+    async def _opened(self, path: FilePath) -> Copy | Answer:
+        held: Copy | Answer | None = self._store.glance(path)
+        return await self._closing_late(self._store.open(path, wait_s=self._hash_wait_s)) if held is None else held
+
+    async def _closing_late(self, opening: Awaitable[_Opened]) -> _Opened:
+        """Await it; what is opened after nobody waits for it any more is closed."""
+        task = asyncio.ensure_future(opening)
+        try:
+            return await self._alive(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_close_opened)
+            raise
 
     async def _raw(self, copy: Copy, offset: int, stop: int) -> None:
         hasher = blake3() if offset == 0 and stop == copy.answer.size else None
@@ -196,9 +213,20 @@ def _close(pages: Iterator[list[Walked]]) -> None:
         close()
 
 
-def _close_opened(opening: asyncio.Future[Copy | Answer]) -> None:
+def _close_opened(opening: asyncio.Future[Any]) -> None:
     if opening.cancelled() or opening.exception() is not None:
         return
     held = opening.result()
-    if not is_answer(held):
+    if held is not None and not is_answer(held):
         held.close()
+
+
+def _nowhere(held: Copy | Answer) -> _Ended:
+    """Why a version cannot be sent that is kept nowhere, seen from what is at the path."""
+    match held:
+        case Checking(done, total):
+            return _Ended(Failure.CHECKING, f"its copy is being hashed ({done} of {total} bytes)")
+        case Damaged(reason):
+            return _Ended(Failure.DAMAGED, f"its copy is damaged ({reason})")
+        case _:
+            return _Ended(Failure.GONE, "no longer holds that version")

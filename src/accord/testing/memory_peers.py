@@ -6,45 +6,39 @@ Answers and content come from the stores themselves; nothing is batched, timed o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
+from accord.engine.changes import ChangeHandler
 from accord.errors import AccordError, IntegrityError, NoSuchVersion, PeerUnreachable
+from accord.model.history import Remembered
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Answer, Damaged, Unreachable
 from accord.peers.port import PeerState, PeerStatus
 from accord.store.port import BLOCK_BYTES, Copy, Store, is_answer
+from accord.testing.memory_faults import Faults
+from accord.testing.memory_uploads import MemoryUpload, Target
 
 DEFAULT_WAIT_S = 0.5
-
-
-@dataclass(slots=True)
-class Faults:
-    """What is wrong with one peer; everything may be changed at any time."""
-
-    down: str | None = None
-    """It cannot be asked, and why."""
-    hold: asyncio.Event | None = None
-    """It answers only once this is set."""
-    break_after_bytes: int | None = None
-    """Each fetch breaks off after so many bytes."""
-    ends_there: bool = False
-    """... and as if that were all."""
-    flip_at: int | None = None
-    """Each fetch delivers the byte at this offset of the content wrong."""
-    answers: dict[FilePath, Answer] = field(default_factory=dict)
-    """Answers given instead of the store's."""
+DEFAULT_ME = ServerName("server1")
 
 
 class MemoryPeers:
-    """Implements `accord.peers.port.Peers`. `faults` has an entry for every server; `fetched` counts the fetches begun."""
+    """Implements `accord.peers.port.Peers`, as `me` sees the others. `faults` has an entry for every server; `fetched` counts the
+    fetches begun, `updated` has what was asked to be updated. `handlers` are the engines of the servers: to be set by tests in which
+    anything is adopted or updated."""
 
-    def __init__(self, stores: Mapping[ServerName, Store]) -> None:
+    def __init__(self, stores: Mapping[ServerName, Store], *, me: ServerName = DEFAULT_ME) -> None:
+        self._me = me
         self._stores = dict(stores)
+        self.handlers: dict[ServerName, ChangeHandler] = {}
+        self._told: list[Callable[[ServerName], None]] = []
         self.faults = {name: Faults() for name in stores}
         self.fetched: list[tuple[ServerName, FilePath, int, int | None]] = []
+        self.updated: list[tuple[ServerName, FilePath]] = []
         self.suggested: list[tuple[ServerName, FilePath]] = []
         self.doubted: list[tuple[ServerName, FilePath]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,20 +73,13 @@ class MemoryPeers:
         self, server: ServerName, path: FilePath, digest: Digest, *, start: int = 0, stop: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         self.fetched.append((server, path, start, stop))
-        self._reach(server)
-        held = await self._stores[server].open(path, wait_s=DEFAULT_WAIT_S)
-        if is_answer(held):
-            if isinstance(held, Damaged):
-                raise IntegrityError("its copy is damaged", path=path)
-            raise NoSuchVersion("no longer holds that version", path=path)
+        self.faults[server].check()
+        held = await self._version(server, path, digest)
         try:
-            if held.answer.digest != digest:
-                raise NoSuchVersion("no longer holds that version", path=path)
-            await self._stores[server].share(held)
             async with aclosing(_content(held, start, held.answer.size if stop is None else stop)) as blocks:
                 offset = start
                 async for block in blocks:
-                    self._reach(server)
+                    self.faults[server].check()
                     left = self._left(server, offset - start)
                     yield self._spoilt(server, block, offset)[:left]
                     if left is not None and left < len(block):
@@ -108,10 +95,39 @@ class MemoryPeers:
     async def list(
         self, server: ServerName, prefix: Prefix, after: FilePath | None
     ) -> AsyncGenerator[Sequence[Walked], None]:
-        self._reach(server)
+        self.faults[server].check()
         for page in self._stores[server].walk(prefix, after):
-            self._reach(server)
+            self.faults[server].check()
             yield page
+
+    def upload(self, server: ServerName, size: int | None) -> MemoryUpload:
+        target = Target(self._stores[server], self.faults[server], partial(self.handlers.__getitem__, server))
+        return MemoryUpload(self._me, target, size)
+
+    async def recall(self, server: ServerName, path: FilePath) -> Sequence[Remembered]:
+        await self.faults[server].reach()
+        return await self._stores[server].history(path)
+
+    async def update(self, server: ServerName, paths: Sequence[FilePath]) -> Sequence[str | None]:
+        reasons: list[str | None] = []
+        for path in paths:
+            await self.faults[server].reach()
+            self.updated.append((server, path))
+            try:
+                reasons.append(await self.handlers[server].update(path))
+            except AccordError as error:
+                reasons.append(error.detail.removesuffix("."))
+        await self.faults[server].reach()
+        return reasons
+
+    def on_up(self, told: Callable[[ServerName], None]) -> None:
+        self._told.append(told)
+
+    def came_up(self, server: ServerName) -> None:
+        """The test's word that the server can be asked (again): whoever wants to know is told."""
+        self.faults[server].down = None
+        for told in self._told:
+            told(server)
 
     def statuses(self) -> Sequence[PeerStatus]:
         return [
@@ -123,6 +139,25 @@ class MemoryPeers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _version(self, server: ServerName, path: FilePath, digest: Digest) -> Copy:
+        store = self._stores[server]
+        held = await store.open(path, wait_s=DEFAULT_WAIT_S)
+        if not is_answer(held):
+            if held.answer.digest == digest:
+                try:
+                    await store.share(held)
+                except AccordError:
+                    held.close()
+                    raise
+                return held
+            held.close()
+        kept = await store.open_version(path, digest)
+        if kept is not None:
+            return kept
+        if isinstance(held, Damaged):
+            raise IntegrityError("its copy is damaged", path=path)
+        raise NoSuchVersion("no longer holds that version", path=path)
 
     async def _examine_anew(self, server: ServerName, path: FilePath) -> None:
         await self._stores[server].examine(path, wait_s=DEFAULT_WAIT_S, reread=True)
@@ -155,11 +190,6 @@ class MemoryPeers:
             await self._stores[server].find_damage(copy)
             raise IntegrityError("its copy is damaged", path=copy.path) from None
 
-    def _reach(self, server: ServerName) -> None:
-        down = self.faults[server].down
-        if down is not None:
-            raise PeerUnreachable(down)
-
     def _left(self, server: ServerName, sent_bytes: int) -> int | None:
         limit = self.faults[server].break_after_bytes
         return None if limit is None else max(0, limit - sent_bytes)
@@ -180,3 +210,10 @@ async def _content(copy: Copy, start: int, stop: int) -> AsyncGenerator[bytes, N
             raise NoSuchVersion("its copy was changed while it was read", path=copy.path)
         yield block
         start += len(block)
+
+
+if TYPE_CHECKING:
+    from accord.peers.port import Peers, Upload
+
+    def _keeps_the_contract(peers: MemoryPeers, upload: MemoryUpload) -> tuple[Peers, Upload]:
+        return peers, upload

@@ -1,0 +1,241 @@
+"""Changes that another server sends: content taken in while it arrives, and then the change that it belongs to.
+
+One conversation on a connection, which does nothing else meanwhile:
+
+    Put, data …, PutEnd   →  Staged        any number of times, or not at all
+    Adopt                 →  Adopted       and that was it
+    at any time           →  Failed        the sender ends the connection; what it still sends is thrown away
+
+What was taken in and not adopted is dropped, however the conversation ends. What a change does to a path is left to the engine
+(`engine.changes`), where bytes are kept to the store; what is read ahead is bounded by the inbox, which holds up the sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from accord.codec import decode_clock, decode_events
+from accord.engine.changes import ChangeHandler
+from accord.errors import AccordError, IntegrityError, PeerUnreachable
+from accord.model.history import Event
+from accord.model.names import Digest, FilePath, ServerName
+from accord.model.versions import Clock
+from accord.peers.failures import failed, reason_of
+from accord.peers.inbox import Inbox
+from accord.peers.wire import (
+    Adopt,
+    Adopted,
+    End,
+    Failed,
+    Failure,
+    Message,
+    Put,
+    PutEnd,
+    Staged,
+    Update,
+    Updated,
+    Working,
+    decode,
+    requests,
+)
+from accord.server.peer_checks import path_of
+from accord.store.port import Incoming, Store
+
+MAX_CONTENTS = 256
+"""So many contents may wait for one `Adopt`."""
+STALL_LIMIT_S = 600.0
+"""So long a sender may send nothing: its own client may be slow."""
+DISCARD_LIMIT_S = 30.0
+"""... and so long when nothing that it could send is of any use."""
+DISK_LIMIT_S = 30.0
+"""The sender is told that work goes on while one block is written for no longer than this; it then gives up on this server."""
+WORK_LIMIT_S = 3600.0
+"""Likewise while a whole is made durable, or a change adopted: other content may have to be fetched for it."""
+_SIGNS_OF_LIFE = 3
+"""So many times within the sender's patience it is told that the work goes on."""
+_SHORTEST_PATIENCE_S = 0.03
+
+
+class Outlet(Protocol):
+    """Where answers are sent to: what is sent here is small."""
+
+    def send(self, message: Message) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    """What all conversations of one server share. `keep` runs work that is seen through even if the sender goes away."""
+
+    store: Store
+    changes: ChangeHandler
+    keep: Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
+
+
+class Signs:
+    """Tells the other side, at times, that work goes on: between `begin` and `rest`, for `limit_s` at most."""
+
+    def __init__(self, outlet: Outlet, patience_ms: int) -> None:
+        self._outlet = outlet
+        self._every_s = max(patience_ms / 1000, _SHORTEST_PATIENCE_S) / _SIGNS_OF_LIFE
+        self._loop = asyncio.get_running_loop()
+        self._until_s = 0.0
+        self._timer = self._loop.call_later(self._every_s, self._tick)
+
+    def begin(self, limit_s: float) -> None:
+        self._until_s = self._loop.time() + limit_s
+
+    def rest(self) -> None:
+        self._until_s = 0.0
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _tick(self) -> None:
+        if self._loop.time() < self._until_s:
+            self._outlet.send(Working())
+        self._timer = self._loop.call_later(self._every_s, self._tick)
+
+
+class Conversation:
+    """One change, from its first request to its adoption. `inbox` has what comes after that request."""
+
+    def __init__(self, receiving: Receiving, outlet: Outlet, inbox: Inbox, sender: ServerName) -> None:
+        self._receiving = receiving
+        self._outlet = outlet
+        self._inbox = inbox
+        self._sender = sender
+        self._coming: Incoming | None = None
+        self._staged: list[Incoming] = []
+
+    async def conduct(self, request: Put | Adopt) -> bool:
+        """Whether the change was adopted; otherwise the sender was told why not. Raises `PeerUnreachable` for what makes no sense."""
+        signs = Signs(self._outlet, request.patience_ms)
+        try:
+            while isinstance(request, Put):
+                await self._take_in(request, signs)
+                self._outlet.send(Staged())
+                request = await self._next_request(signs)
+            await self._adopt(request, signs)
+        except _Failed as failure:
+            self._outlet.send(failure.told)
+            return False
+        finally:
+            signs.end()
+            await self._drop()
+        if not self._inbox.is_empty:
+            raise PeerUnreachable("did not wait for the answer")
+        self._outlet.send(Adopted())
+        return True
+
+    async def _take_in(self, put: Put, signs: Signs) -> None:
+        """One content, up to its durable end."""
+        if len(self._staged) >= MAX_CONTENTS:
+            raise PeerUnreachable("sent too many contents for one change")
+        try:
+            signs.begin(DISK_LIMIT_S)
+            coming = self._coming = await self._receiving.store.receive(put.size)
+            while True:
+                is_data, payload = await self._next(signs)
+                if not is_data:
+                    break
+                if put.size is not None and coming.size + len(payload) > put.size:
+                    raise PeerUnreachable("sent more than it had announced")
+                await coming.write(payload)
+            end = decode(requests, payload)
+            if not isinstance(end, PutEnd):
+                raise PeerUnreachable("did not end the content it had begun")
+            signs.begin(WORK_LIMIT_S)
+            came = await coming.finish()
+        except PeerUnreachable:
+            raise
+        except AccordError as error:
+            raise _Failed(failed(error)) from error
+        if came != Digest(end.digest):
+            raise _Failed(Failed(Failure.DAMAGED.value, "got other bytes than were meant"))
+        self._staged.append(coming)
+        self._coming = None
+
+    async def _next(self, signs: Signs) -> tuple[bool, bytes]:
+        if self._inbox.is_empty:
+            signs.rest()
+        received = await self._inbox.next(STALL_LIMIT_S)
+        signs.begin(DISK_LIMIT_S)
+        return received
+
+    async def _next_request(self, signs: Signs) -> Put | Adopt:
+        is_data, payload = await self._next(signs)
+        if is_data:
+            raise PeerUnreachable("sent content that it had not announced")
+        request = decode(requests, payload)
+        if not isinstance(request, Put | Adopt):
+            raise PeerUnreachable("began something else in the middle of a change")
+        return request
+
+    async def _adopt(self, adopt: Adopt, signs: Signs) -> None:
+        path = path_of(adopt.path)
+        clock, events = _known(adopt)
+        signs.begin(WORK_LIMIT_S)
+        incoming, self._staged = self._staged, []
+        adopting = self._receiving.changes.adopt(self._sender, path, clock, events, incoming)
+        try:
+            await asyncio.shield(self._receiving.keep(adopting))
+        except AccordError as error:
+            raise _Failed(failed(error)) from error
+
+    async def _drop(self) -> None:
+        coming = [*self._staged, *([self._coming] if self._coming is not None else [])]
+        self._staged, self._coming = [], None
+        for incoming in coming:
+            await incoming.abort()
+
+
+class _Failed(Exception):
+    """The conversation ends here, and the sender is told why."""
+
+    def __init__(self, told: Failed) -> None:
+        super().__init__(told.detail)
+        self.told = told
+
+
+def _known(adopt: Adopt) -> tuple[Clock, Sequence[Event]]:
+    try:
+        return decode_clock(adopt.clock), decode_events(adopt.events)
+    except IntegrityError as error:
+        raise PeerUnreachable(f"sent a change that cannot be read ({error.detail})") from error
+
+
+async def discard(inbox: Inbox) -> None:
+    """Throw away whatever comes, until the connection ends. It is not ended here at once: what was said last would not arrive.
+    Raises `PeerUnreachable` when nothing comes any more."""
+    while True:
+        await inbox.next(DISCARD_LIMIT_S)
+
+
+async def update(receiving: Receiving, outlet: Outlet, request: Update) -> None:
+    """Bring paths up to date, one after the other, and say of each what became of it. Raises `PeerUnreachable` for what is no path."""
+    paths = [path_of(text) for text in request.paths]
+    signs = Signs(outlet, request.patience_ms)
+    signs.begin(WORK_LIMIT_S)
+    try:
+        for path in paths:
+            outlet.send(Updated(await _updated(receiving, path)))
+            signs.begin(WORK_LIMIT_S)
+    finally:
+        signs.end()
+    outlet.send(End())
+
+
+async def _updated(receiving: Receiving, path: FilePath) -> str | None:
+    reasons: list[str | None] = []
+
+    async def bring_up_to_date() -> None:
+        reasons.append(await receiving.changes.update(path))
+
+    try:
+        await asyncio.shield(receiving.keep(bring_up_to_date()))
+    except AccordError as error:
+        return reason_of(error)
+    return reasons[0]
