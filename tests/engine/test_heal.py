@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
-from accord.engine import heal
-from accord.engine.heal import MAX_HEALS_AT_ONCE, STALLED_S, Healer, HealingTee, lacks
+from accord.engine.heal import MAX_HEALS_AT_ONCE, STALLED_S, Healer, HealingTee
 from accord.errors import StoreFailed
 from accord.model.names import FilePath
-from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Kind, Unreachable, Verdict, compare
-from accord.model.versions import EMPTY_CLOCK
-from accord.store.port import BLOCK_BYTES, Staging, Store
+from accord.model.verdict import Answer, Verdict, compare
+from accord.store.port import BLOCK_BYTES, Incoming, Store
 from accord.testing.memory_store import MemoryStore
 from tests.engine.trio import LARGE, ME, PATH, SECOND, SMALL, Clock, trio, until
 
@@ -66,37 +64,25 @@ class Gated:
     def takes_in(self) -> bool:
         return True
 
-    async def stage(self, *given: Any, **named: Any) -> Staging:
-        staged = await self.store.stage(*given, **named)
+    async def receive(self, size: int | None) -> Incoming:
+        incoming = await self.store.receive(size)
         self.at_work.set()
         await self.staging.wait()
-        gated, real_write, real_abort = self, staged.write, staged.abort
+        gated, real_write, real_abort = self, incoming.write, incoming.abort
 
-        class _Staging:
-            async def write(self, block: bytes) -> None:
-                gated._writing_now = True
-                gated.at_work.set()
-                await gated.writing.wait()
-                await real_write(block)
-                gated._writing_now = False
+        async def write(block: bytes) -> None:
+            gated._writing_now = True
+            gated.at_work.set()
+            await gated.writing.wait()
+            await real_write(block)
+            gated._writing_now = False
 
-            async def abort(self) -> None:
-                gated.aborted_at_work |= gated._writing_now
-                await real_abort()
+        async def abort() -> None:
+            gated.aborted_at_work |= gated._writing_now
+            await real_abort()
 
-            commit = staged.commit
-
-        return cast(Staging, _Staging())
-
-
-@pytest.mark.parametrize("kind", list(Kind))
-async def test_only_what_has_one_right_answer_is_lacking(kind: Kind) -> None:
-    verdict = Verdict(PATH, kind, (), (), ())
-    healable = kind in (Kind.PARTIAL, Kind.STALE)
-    assert lacks(verdict, Absent()) is healable
-    assert lacks(verdict, Damaged("rot")) is healable
-    for answer in (Absent("a folder"), Deleted(EMPTY_CLOCK), Checking(), Unreachable("EACCES")):
-        assert not lacks(verdict, answer)
+        incoming.write, incoming.abort = write, abort  # type: ignore[method-assign]
+        return incoming
 
 
 async def test_what_passes_by_and_is_proven_becomes_the_copy(healer: Healer, store: MemoryStore) -> None:
@@ -292,8 +278,8 @@ async def test_a_store_that_cannot_drop_a_staging_gives_its_place_back(healer: H
     async def refuse() -> None:
         raise StoreFailed("no more")
 
-    assert tee._staging is not None
-    tee._staging.abort = refuse  # type: ignore[method-assign]
+    assert tee._incoming is not None
+    tee._incoming.abort = refuse  # type: ignore[method-assign]
     await tee.failed()
     assert healer.makes_room(PATH)
 
@@ -325,32 +311,15 @@ async def test_a_damaged_copy_is_replaced_by_the_one_that_passes_by() -> None:
         assert servers.healed() == SMALL
 
 
-async def test_heal_takes_in_what_lacks_and_nothing_else() -> None:
+async def test_an_update_takes_in_what_lacks_and_nothing_else() -> None:
     async with trio() as servers:
         servers.second.put_outside(PATH, LARGE)
         servers.second.put_outside("same.txt", SMALL)
         servers.mine.put_outside("same.txt", SMALL)
         for path in (PATH, FilePath("same.txt"), FilePath("nowhere")):
-            assert await servers.reader.heal(path)
-        await servers.healer.settle()
+            assert await servers.updater.update(path) is None
         assert servers.healed() == LARGE
         assert [path for _, path, *_ in servers.peers.fetched] == [PATH]
-
-
-async def test_heal_fetches_nothing_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heal, "MAX_HEALS_AT_ONCE", 0)
-    async with trio() as servers:
-        servers.second.put_outside(PATH, LARGE)
-        assert not await servers.reader.heal(PATH)
-        assert servers.peers.fetched == []
-
-
-async def test_heal_stops_fetching_once_it_is_in_vain() -> None:
-    async with trio() as servers:
-        servers.second.put_outside(PATH, LARGE)
-        servers.mine.capacity_bytes = 10
-        servers.peers.faults[SECOND].break_after_bytes = 2 * BLOCK_BYTES  # whoever goes on to there fails otherwise
-        assert not await servers.reader.heal(PATH)
 
 
 async def test_blocks_reach_the_reader_whatever_the_store_says() -> None:

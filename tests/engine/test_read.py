@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from accord.engine.history import Historian
 from accord.engine.read import NOT_ASKED, Verify, find_version
 from accord.engine.transfer import CopyFailed
 from accord.errors import DamagedEverywhere, InvalidQuery, NoSuchVersion, UnknownState
@@ -159,6 +160,7 @@ async def test_a_version_that_is_not_current_is_found_where_it_is_held() -> None
         reading = await servers.reader.read(PATH)
         reading.answers = {**reading.answers, THIRD: old}
         held = find_version(reading, prefix_of(b"old"))
+        assert held is not None
         assert held.servers == (THIRD,)
         assert (held.version.size, held.version.modified_ns, held.version.executable) == (3, 7, True)
         reading.close()
@@ -168,13 +170,14 @@ async def test_a_version_that_nobody_has_is_said_not_to_be_only_if_all_said_so()
     async with trio() as servers:
         await everywhere(servers)
         reading = await servers.reader.read(PATH)
+        historian = Historian(ME, servers.mine, servers.peers)
         with pytest.raises(NoSuchVersion):
-            find_version(reading, prefix_of(b"never"))
+            await historian.find(reading, prefix_of(b"never"))
         reading.close()
         servers.peers.faults[THIRD].down = "cannot be connected to"
         reading = await servers.reader.read(PATH)
         with pytest.raises(UnknownState, match="server3 did not answer"):
-            find_version(reading, prefix_of(b"never"))
+            await historian.find(reading, prefix_of(b"never"))
         reading.close()
 
 

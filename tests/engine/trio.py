@@ -10,6 +10,7 @@ from accord.engine.heal import Healer
 from accord.engine.heal_queue import HealQueue
 from accord.engine.read import Reader, Reading
 from accord.engine.transfer import Body
+from accord.engine.update import Updater
 from accord.model.names import FilePath, ServerName
 from accord.store.port import BLOCK_BYTES
 from accord.testing.memory_peers import MemoryPeers
@@ -41,7 +42,8 @@ class Trio:
         self.given_up: list[FilePath] = []
         self.healer = Healer(self.mine, now_s=self.clock, given_up=self.given_up.append)
         self.reader = Reader(ME, self.mine, self.peers, self.healer, hash_wait_s=hash_wait_s)
-        self.queue = HealQueue(self.reader, now_s=self.clock)
+        self.updater = Updater(self.mine, self.peers, self.reader, hash_wait_s=hash_wait_s)
+        self.queue = HealQueue(self.updater, now_s=self.clock)
 
     async def body(self, path: FilePath = PATH) -> tuple[Reading, Body]:
         reading = await self.reader.read(path)

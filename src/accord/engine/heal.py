@@ -2,20 +2,23 @@
 
 Healing moves known versions and never makes one. It is bounded, one at a time for each path, and no reader waits for it or fails
 with it; nor does a slow reader keep its place from others.
-What counts as lacking is decided here; the durable step itself is the store's.
+What counts as lacking is decided in `model.repair`; the durable step itself is the store's. What does not pass by in one body is
+`engine.update`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from typing import TypeGuard
 
 import structlog
 
-from accord.errors import AccordError
+from accord.errors import AccordError, IntegrityError
 from accord.model.names import FilePath
-from accord.model.verdict import Absent, Answer, Damaged, Kind, Verdict
-from accord.store.port import Staging, Store
+from accord.model.repair import lacks, needs
+from accord.model.verdict import Answer, Kind, Known, Verdict
+from accord.store.port import Change, Incoming, Store
 
 MAX_HEALS_AT_ONCE = 16
 STALLED_S = 5.0
@@ -24,21 +27,12 @@ STALLED_S = 5.0
 _log = structlog.get_logger("accord.heal")
 
 
-def lacks(verdict: Verdict, local: Answer) -> bool:
-    """Whether this server, which answered `local`, should take in the one current version.
-
-    Only what has one right answer: nothing is healed while there are rivals, and nothing that is in the way is replaced.
-    """
-    if verdict.kind not in (Kind.PARTIAL, Kind.STALE):
-        return False
-    match local:
-        case Absent(obstacle=None) | Damaged():
-            return True
-        case _:
-            return False
+def passes_by(local: Answer, verdict: Verdict) -> TypeGuard[Known]:
+    """Whether the one current version is all that this server, which answered `local`, lacks."""
+    return verdict.kind in (Kind.PARTIAL, Kind.STALE) and len(needs(verdict, local)) == 1 and lacks(verdict, local)
 
 
-def _nobody_told(path: FilePath) -> None:
+def nobody_told(path: FilePath) -> None:
     """Whoever reads the path next heals it."""
 
 
@@ -47,7 +41,7 @@ class Healer:
     because the reader they passed by to was too slow."""
 
     def __init__(
-        self, store: Store, *, now_s: Callable[[], float], given_up: Callable[[FilePath], None] = _nobody_told
+        self, store: Store, *, now_s: Callable[[], float], given_up: Callable[[FilePath], None] = nobody_told
     ) -> None:
         self.now_s = now_s
         self._store = store
@@ -57,7 +51,7 @@ class Healer:
 
     def tee(self, verdict: Verdict, local: Answer) -> HealingTee | None:
         """What to pass the current version's bytes through, or None where there is nothing to heal."""
-        if not lacks(verdict, local) or not self._store.takes_in():
+        if not passes_by(local, verdict) or not self._store.takes_in():
             return None
         return HealingTee(self, self._store, verdict, local)
 
@@ -109,13 +103,13 @@ class HealingTee:
     What it has begun to do with its staging is never interrupted: a reader that goes away meanwhile leaves the rest to the healer.
     """
 
-    def __init__(self, healer: Healer, store: Store, verdict: Verdict, local: Answer) -> None:
+    def __init__(self, healer: Healer, store: Store, verdict: Verdict, local: Known) -> None:
         self.path = verdict.path
         self._healer = healer
         self._store = store
         self._verdict = verdict
         self._local = local
-        self._staging: Staging | None = None
+        self._incoming: Incoming | None = None
         self._under_way: asyncio.Future[None] | None = None
         self._moved_at_s = 0.0
         self._entered = False
@@ -145,10 +139,10 @@ class HealingTee:
         self._moved_at_s = self._healer.now_s()
 
     def proven(self) -> None:
-        if self._ended or self._staging is None:
+        if self._ended or self._incoming is None:
             return
         self._ended = True
-        self._healer._end(self._committed(self._staging))
+        self._healer._end(self._committed(self._incoming))
 
     async def failed(self) -> None:
         if self._ended or not self._entered:
@@ -161,27 +155,29 @@ class HealingTee:
         try:
             if self._under_way is not None:
                 await asyncio.wait([self._under_way])
-            if self._staging is not None:
-                await self._staging.abort()
+            if self._incoming is not None:
+                await self._incoming.abort()
         except AccordError as error:
             _log.warning("a staging cannot be dropped", path=self.path, reason=error.detail)
         finally:
             self._healer._leave(self)
 
     async def _take(self, block: bytes) -> None:
-        if self._staging is None:
-            verdict = self._verdict
-            version = verdict.version.version
-            self._staging = await self._store.stage(verdict.path, version, verdict.clock, replacing=self._local)
-        await self._staging.write(block)
+        if self._incoming is None:
+            self._incoming = await self._store.receive(self._verdict.version.version.size)
+        await self._incoming.write(block)
 
-    async def _committed(self, staging: Staging) -> None:
+    async def _committed(self, incoming: Incoming) -> None:
+        verdict, digest = self._verdict, self._verdict.version.version.digest
         try:
-            kept = await staging.commit()
-            event = "healed" if kept is not None else "not healed: the path changed meanwhile"
-            _log.info(event, path=self.path, digest=str(self._verdict.version.version.digest))
+            if await incoming.finish() != digest:
+                raise IntegrityError("The bytes that came are not those of the version.", path=self.path)
+            async with self._store.locked(self.path):
+                done = await self._store.commit([Change(self.path, self._local.clock, verdict.clock, (incoming,))])
+            event = "healed" if done is not None else "not healed: the path changed meanwhile"
+            _log.info(event, path=self.path, digest=str(digest))
         except AccordError as error:
             _log.warning("not healed", path=self.path, reason=error.detail)
-            await staging.abort()
         finally:
+            await incoming.abort()
             self._healer._leave(self)

@@ -1,7 +1,7 @@
-"""Healing that was suggested: paths that another server found lacking here, healed one after the other in the background.
+"""Healing in the background: paths that a read here or on another server found lacking, brought up to date one after the other.
 
-Bounded and deduplicated; what fails is left alone for a while, and then healed when a read finds it again. The healing itself is a
-read whose bytes go nowhere but into the store (`engine.read`, `engine.heal`).
+Bounded and deduplicated; what fails is left alone for a while, and then healed when a read finds it again. What bringing up to date
+means is left to `engine.update`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from accord.engine.read import Reader
-from accord.engine.transfer import CopyFailed
-from accord.errors import AccordError
+from accord.engine.changes import ChangeHandler
 from accord.model.names import FilePath
 
 MAX_QUEUED_PATHS = 10_000
@@ -27,8 +25,8 @@ _log = structlog.get_logger("accord.heal")
 class HealQueue:
     """The healings one server has been told of. `now_s` is a monotonic time."""
 
-    def __init__(self, reader: Reader, *, now_s: Callable[[], float]) -> None:
-        self._reader = reader
+    def __init__(self, changes: ChangeHandler, *, now_s: Callable[[], float]) -> None:
+        self._changes = changes
         self._now_s = now_s
         self._queued: dict[FilePath, None] = {}
         self._failed_at_s: dict[FilePath, float] = {}
@@ -59,13 +57,9 @@ class HealQueue:
         while self._queued:
             path = next(iter(self._queued))
             del self._queued[path]
-            try:
-                if not await self._reader.heal(path):
-                    self._remember_failure(path)
-            except CopyFailed as failure:
-                await self._reader.copy_failed(failure)
-            except AccordError as error:
-                _log.warning("not healed", path=path, reason=error.detail)
+            reason = await self._changes.update(path)
+            if reason is not None:
+                _log.warning("not healed", path=path, reason=reason)
                 self._remember_failure(path)
 
     def _remember_failure(self, path: FilePath) -> None:

@@ -6,26 +6,31 @@ How the bytes are proven on their way out is in `engine.transfer`; how a verdict
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 import structlog
 
-from accord.engine.heal import Healer, lacks
+from accord.engine.heal import Healer, nobody_told
 from accord.engine.holders import Holders
+from accord.engine.kept import KeptBody
 from accord.engine.proofs import Proofs
 from accord.engine.remote import RemoteBody
 from accord.engine.transfer import Body, CopyFailed, LocalBody, Tee
-from accord.errors import DamagedEverywhere, InvalidQuery, NoSuchVersion, UnknownState
+from accord.errors import DamagedEverywhere, InvalidQuery
 from accord.model.names import Digest, DigestPrefix, FilePath, ServerName
-from accord.model.verdict import Answer, HeldVersion, Kind, Present, Unreachable, Verdict, compare
+from accord.model.repair import lacks
+from accord.model.verdict import Answer, HeldVersion, Kind, Present, Unreachable, Verdict, compare, keeps
 from accord.model.versions import Version
 from accord.peers.port import Peers
 from accord.store.port import Copy, Store, is_answer
 
 NOT_ASKED = Unreachable("not asked (verify=none)")
+
+_MENDED = frozenset((Kind.PARTIAL, Kind.STALE, Kind.DIVERGED, Kind.DELETED))
+_MENDED_APART = frozenset((Kind.DIVERGED, Kind.DELETED))
+"""What this server lacks under these verdicts does not pass by in one body: it is mended in the background."""
 
 _log = structlog.get_logger("accord.read")
 
@@ -70,11 +75,22 @@ class Begun:
 class Reader:
     """Reads for one server; `name` is its own, the primary's."""
 
-    def __init__(self, name: ServerName, store: Store, peers: Peers, healer: Healer, *, hash_wait_s: float) -> None:
+    def __init__(
+        self,
+        name: ServerName,
+        store: Store,
+        peers: Peers,
+        healer: Healer,
+        *,
+        hash_wait_s: float,
+        lacking: Callable[[FilePath], None] = nobody_told,
+    ) -> None:
+        """`lacking` is told of paths that this server should be brought up to date with."""
         self.name = name
         self._store = store
         self._peers = peers
         self._healer = healer
+        self._lacking = lacking
         self._hash_wait_s = hash_wait_s
         self._holders = Holders(peers)
         self._proofs = Proofs(wait_s=hash_wait_s)
@@ -113,57 +129,41 @@ class Reader:
         if isinstance(local, Present):
             answers = _believable(local, answers)
         verdict = compare(path, answers)
-        if verdict.kind is Kind.PARTIAL:
+        if verdict.kind in _MENDED:
             self._suggest_healing(verdict, answers)
         return Reading(verdict, answers, local, mine)
 
     def body(self, reading: Reading, version: HeldVersion) -> Body:
-        """Where the bytes of `version` come from: this server's copy, else another's, taken in on the way where it lacks here.
+        """Where the bytes of `version` come from: this server, else another, taken in on the way where this one lacks them.
 
         Raises `DamagedEverywhere` when no good copy answered.
         """
-        digest = version.version.digest
+        digest, path = version.version.digest, reading.verdict.path
         assert digest is not None, "a tombstone has no bytes"
         if reading.mine is not None and reading.mine.answer.digest == digest:
             return LocalBody(reading.mine, proof_wait_s=self._hash_wait_s, known=self._proofs.known(digest))
-        if not version.servers:
-            raise DamagedEverywhere(
-                "No server that answered has a good copy of this version.", path=reading.verdict.path
-            )
+        if not version.holders:
+            raise DamagedEverywhere("No server that answered has a good copy of this version.", path=path)
+        if self.name in version.holders:
+            elsewhere = self.fetched(path, version) if len(version.holders) > 1 else None
+            return KeptBody(self._store, path, digest, version.version.size, elsewhere, proof_wait_s=self._hash_wait_s)
         tee = self._healer.tee(reading.verdict, reading.local) if version in reading.verdict.versions else None
-        return self._remote(reading, version, tee)
+        return self.fetched(path, version, tee)
 
-    def _remote(self, reading: Reading, version: HeldVersion, tee: Tee | None) -> RemoteBody:
+    def fetched(self, path: FilePath, version: HeldVersion, tee: Tee | None = None) -> RemoteBody:
+        """The bytes of `version` from other servers, whether this one has them or not."""
         digest = version.version.digest
         assert digest is not None, "a tombstone has no bytes"
         return RemoteBody(
             self._peers,
-            reading.verdict.path,
+            path,
             digest,
             version.version.size,
-            [server for server in version.servers if server != self.name],
+            [server for server in version.holders if server != self.name],
             holders=self._holders,
             proofs=self._proofs,
             tee=tee,
         )
-
-    async def heal(self, path: FilePath) -> bool:
-        """Take in what this server lacks at `path`. False if it lacks something that could not be taken in now: no more is fetched
-        then than it took to find out. Raises as `Body.blocks`; the commit is the healer's, and not waited for."""
-        reading = await self.read(path)
-        try:
-            if not lacks(reading.verdict, reading.local):
-                return True
-            tee = self._healer.tee(reading.verdict, reading.local)
-            if tee is None or not self._healer.makes_room(path):
-                return False
-            async with aclosing(self._remote(reading, reading.verdict.version, tee).blocks()) as blocks:
-                async for _ in blocks:
-                    if tee.is_in_vain:
-                        return False
-            return True
-        finally:
-            reading.close()
 
     async def close(self) -> None:
         """Stop what goes on in the background. What was being taken in leaves nothing behind once the healer has settled."""
@@ -176,8 +176,11 @@ class Reader:
 
     def _suggest_healing(self, verdict: Verdict, answers: Mapping[ServerName, Answer]) -> None:
         for server, answer in answers.items():
-            if server != self.name and lacks(verdict, answer):
-                self._peers.suggest(server, verdict.path)
+            if lacks(verdict, answer):
+                if server != self.name:
+                    self._peers.suggest(server, verdict.path)
+                elif verdict.kind in _MENDED_APART:
+                    self._lacking(verdict.path)
 
     def _ask(self, path: FilePath, verify: Verify) -> asyncio.Future[Mapping[ServerName, Answer]] | None:
         if verify is Verify.NONE:
@@ -199,27 +202,22 @@ def _believable(mine: Present, answers: Mapping[ServerName, Answer]) -> Mapping[
     return answers
 
 
-def find_version(reading: Reading, wanted: DigestPrefix) -> HeldVersion:
-    """The version that `wanted` names, current or not, with the servers that hold it.
-
-    Raises `NoSuchVersion` when every server said that it does not have it, `UnknownState` when somebody did not say, and
-    `InvalidQuery` when the prefix fits several.
-    """
-    holders: dict[Digest, list[ServerName]] = {}
+def find_version(reading: Reading, wanted: DigestPrefix) -> HeldVersion | None:
+    """The version that `wanted` names among those that were answered, current or not. Raises `InvalidQuery` when it fits several."""
+    fitting = {
+        held.version.digest: held
+        for held in reading.verdict.versions
+        if held.version.digest is not None and wanted.matches(held.version.digest) and held.holders
+    }
     for server, answer in sorted(reading.answers.items()):
-        if isinstance(answer, Present) and wanted.matches(answer.digest):
-            holders.setdefault(answer.digest, []).append(server)
-    path = reading.verdict.path
-    if len(holders) > 1:
-        raise InvalidQuery(f"'{wanted}' fits {len(holders)} versions: write more of the digest.", path=path)
-    for digest, servers in holders.items():
-        current = [held for held in reading.verdict.versions if held.version.digest == digest]
-        return current[0] if current else HeldVersion(_as_held(reading, digest, servers[0]), tuple(servers))
-    silent = reading.verdict.silent
-    if silent:
-        names = ", ".join(report.name for report in silent)
-        raise UnknownState(f"Nobody who answered has that version, and {names} did not answer.", path=path)
-    raise NoSuchVersion(f"No server has a version '{wanted}' of this file.", path=path)
+        if isinstance(answer, Present) and wanted.matches(answer.digest) and answer.digest not in fitting:
+            holders = tuple(one for one in sorted(reading.answers) if keeps(reading.answers[one], answer.digest))
+            fitting[answer.digest] = HeldVersion(_as_held(reading, answer.digest, server), holders, holders)
+    if len(fitting) > 1:
+        raise InvalidQuery(
+            f"'{wanted}' fits {len(fitting)} versions: write more of the digest.", path=reading.verdict.path
+        )
+    return next(iter(fitting.values()), None)
 
 
 def _as_held(reading: Reading, digest: Digest, server: ServerName) -> Version:

@@ -1,0 +1,66 @@
+"""One change on its way to the other servers: content first, while it arrives, then the event.
+
+A peer that fails is left out from there on, with the reason; the others and the writer never wait for it twice. What is sent is decided
+in `engine.write`; that whoever was left out gets it later, in `engine.debts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from accord.errors import AccordError
+from accord.model.history import Event
+from accord.model.names import Digest, FilePath, ServerName
+from accord.model.versions import Clock
+from accord.peers.port import Peers, Upload
+
+ADOPT_WAIT_S = 30.0
+"""So long a writer waits for a peer that is alive to make a change durable."""
+
+
+class Replicas:
+    """The peers that one change goes to. `missing` are those that have not got it, and why. `close` it in any case."""
+
+    def __init__(self, peers: Peers, unreachable: Mapping[ServerName, str], *, size: int | None) -> None:
+        """`unreachable` are not tried."""
+        self.missing = dict(unreachable)
+        self._uploads = {name: peers.upload(name, size) for name in peers.names if name not in unreachable}
+
+    @property
+    def alive(self) -> Sequence[ServerName]:
+        return tuple(self._uploads)
+
+    async def write(self, block: bytes) -> None:
+        await self._each(lambda upload: upload.write(block))
+
+    async def finish(self, digest: Digest) -> None:
+        await self._each(lambda upload: upload.finish(digest))
+
+    async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> None:
+        """Returns once everybody that is still alive has it durably."""
+        await self._each(lambda upload: upload.adopt(path, clock, events), limit_s=ADOPT_WAIT_S)
+
+    async def close(self) -> None:
+        """What no peer has adopted is dropped there."""
+        await asyncio.gather(*(upload.close() for upload in self._uploads.values()))
+
+    async def _each(self, step: Callable[[Upload], Awaitable[None]], *, limit_s: float | None = None) -> None:
+        if len(self._uploads) == 1:
+            (name,) = self._uploads
+            await self._one(name, step, limit_s)
+        elif self._uploads:
+            await asyncio.gather(*(self._one(name, step, limit_s) for name in tuple(self._uploads)))
+
+    async def _one(self, name: ServerName, step: Callable[[Upload], Awaitable[None]], limit_s: float | None) -> None:
+        upload = self._uploads[name]
+        try:
+            async with asyncio.timeout(limit_s):
+                await step(upload)
+            return
+        except AccordError as error:
+            self.missing[name] = error.detail.removesuffix(".")
+        except TimeoutError:
+            self.missing[name] = f"has not made it durable within {limit_s:.0f} s"
+        del self._uploads[name]
+        await upload.close()

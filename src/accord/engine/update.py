@@ -1,0 +1,161 @@
+"""Bringing this server up to date with one path: merge what is known, get the bytes that are missing, commit.
+
+The one primitive behind everything that travels between servers without being asked for by a reader: a change that another server made,
+one that this server missed while it was away, rivals that every server is to keep, deletions, superseded copies. It makes no version,
+and doing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import structlog
+
+from accord.engine.read import Reader
+from accord.engine.transfer import CopyFailed
+from accord.errors import AccordError, ChangedWhileReading, StillChecking, Unavailable
+from accord.model.history import Event
+from accord.model.names import Digest, FilePath, ServerName
+from accord.model.placement import current_contents
+from accord.model.repair import lacks, needs
+from accord.model.verdict import Answer, Checking, HeldVersion, Known, Unreachable, is_known, keeps
+from accord.model.versions import Clock, Version, found_actor, merge
+from accord.peers.port import Peers
+from accord.store.port import Change, Incoming, Store
+
+TRIES = 8
+"""How often it starts anew when the path changes meanwhile."""
+
+_log = structlog.get_logger("accord.heal")
+
+
+class Updater:
+    """Updates one server's store. Keeps `engine.changes.ChangeHandler`."""
+
+    def __init__(self, store: Store, peers: Peers, reader: Reader, *, hash_wait_s: float) -> None:
+        self._store = store
+        self._peers = peers
+        self._reader = reader
+        self._hash_wait_s = hash_wait_s
+
+    async def adopt(
+        self, sender: ServerName, path: FilePath, clock: Clock, events: Sequence[Event], incoming: Sequence[Incoming]
+    ) -> None:
+        """Take over what `sender` knows of `path`, with the bytes that came along; what else it takes is found here or fetched there.
+
+        Durable when it returns. Raises `AccordError`s; then nothing of it is known here. The incoming are used or aborted.
+        """
+        taken = list(incoming)
+        try:
+            for _ in range(TRIES):
+                local = await self._examined(path)
+                have = {one.digest for one in taken}
+                for version in current_contents(merge(local.clock, clock)).values():
+                    digest = version.digest
+                    if digest is not None and digest not in have and not keeps(local, digest):
+                        taken += await self._content_of(sender, path, version)
+                if await self._commit(path, local, clock, taken, events):
+                    return
+            raise ChangedWhileReading("The file is being changed, again and again.", path=path)
+        finally:
+            for one in taken:
+                await one.abort()
+
+    async def update(self, path: FilePath) -> str | None:
+        """Compare with all servers and take over what is lacking. None if there is nothing more to take over from those who answered,
+        otherwise why there still is."""
+        try:
+            for _ in range(TRIES):
+                if await self._update(path):
+                    return None
+        except CopyFailed as failure:
+            await self._reader.copy_failed(failure)
+            return "its own copy turned out damaged"
+        except AccordError as error:
+            return error.detail.removesuffix(".")
+        return "the file is being changed, again and again"
+
+    async def _update(self, path: FilePath) -> bool:
+        """False when the path changed meanwhile."""
+        reading = await self._reader.read(path)
+        taken: list[Incoming] = []
+        try:
+            verdict, local = reading.verdict, _required(path, reading.local)
+            clock = verdict.clock
+            if not lacks(verdict, local) and merge(local.clock, clock) == local.clock:
+                return True
+            if not self._store.takes_in():
+                raise Unavailable("This server takes nothing in now.", path=path)
+            wanted = set(needs(verdict, local))
+            for held in verdict.versions:
+                if held.version.digest in wanted:
+                    taken.append(await self._content(path, held))
+            events = await self._remembered(path, clock, verdict.versions)
+            done = await self._commit(path, local, clock, taken, events)
+            if done:
+                _log.info("brought up to date", path=path, verdict=verdict.kind.value)
+            return done
+        finally:
+            reading.close()
+            for one in taken:
+                await one.abort()
+
+    async def _commit(
+        self, path: FilePath, local: Known, clock: Clock, taken: Sequence[Incoming], events: Sequence[Event]
+    ) -> bool:
+        change = Change(path, local.clock, clock, tuple(taken), tuple(events))
+        async with self._store.locked(path):
+            return await self._store.commit([change]) is not None
+
+    async def _content(self, path: FilePath, held: HeldVersion) -> Incoming:
+        """The bytes of a version, finished: from this server where it has them anywhere, else from who holds them."""
+        digest = held.version.digest
+        assert digest is not None, "a tombstone has no bytes"
+        here = await self._store.duplicate(None, digest)
+        if here is not None:
+            return here
+        incoming = await self._store.receive(held.version.size)
+        try:
+            async with aclosing(self._reader.fetched(path, held).blocks()) as blocks:
+                async for block in blocks:
+                    await incoming.write(block)
+            await incoming.finish()
+        except BaseException:
+            await incoming.abort()
+            raise
+        return incoming
+
+    async def _content_of(self, sender: ServerName, path: FilePath, version: Version) -> list[Incoming]:
+        """Nothing, where the sender has not got it either: it knows of a version whose bytes were lost."""
+        try:
+            return [await self._content(path, HeldVersion(version, (sender,), (sender,)))]
+        except ChangedWhileReading:
+            _log.info("a version is known, but not held", path=path, peer=sender, digest=str(version.digest))
+            return []
+
+    async def _remembered(self, path: FilePath, clock: Clock, versions: Sequence[HeldVersion]) -> list[Event]:
+        """What a holder remembers of the path's versions; not being told is no reason to do without them."""
+        contents: set[Digest] = {held.version.digest for held in versions if held.version.digest is not None}
+        if {entry.actor for entry in clock.entries} <= {found_actor(digest) for digest in contents}:
+            return []  # nothing has happened to it yet
+        for peer in dict.fromkeys(
+            holder for held in versions for holder in held.holders if holder in self._peers.names
+        ):
+            try:
+                return [one.event for one in await self._peers.recall(peer, path)]
+            except AccordError as error:
+                _log.info("history not learnt", path=path, peer=peer, reason=error.detail)
+        return []
+
+    async def _examined(self, path: FilePath) -> Known:
+        return _required(path, await self._store.examine(path, wait_s=self._hash_wait_s))
+
+
+def _required(path: FilePath, local: Answer) -> Known:
+    if is_known(local):
+        return local
+    if isinstance(local, Checking):
+        raise StillChecking("This server's copy is being hashed.", path=path)
+    assert isinstance(local, Unreachable)
+    raise Unavailable(f"This server cannot say what it has: {local.reason}.", path=path)

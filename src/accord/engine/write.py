@@ -1,0 +1,353 @@
+"""One write: check the writer's conditions, take the bytes in here and at the peers at once, make the event, and say who has it.
+
+    begin     a verdict is taken; what it forbids is refused before any content is asked for
+    write     each block goes to this server's disk and to every peer that can be asked, in one pass
+    finish    under the path's lock: look again, make the event, commit it here, and only then tell it to the peers
+
+The event is durable here before any other server hears of it: a counter that was told and then lost in a crash would be given to other
+content. Who did not take it is owed it (`engine.debts`). What a write supersedes is decided in `model.writing`; copies and moves on the
+servers are `engine.copy`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from accord.engine.read import Reader
+from accord.engine.replicate import Replicas
+from accord.errors import (
+    ChangedWhileReading,
+    Conflict,
+    ContentMismatch,
+    StillChecking,
+    TooFewCopies,
+    Unavailable,
+    UsageError,
+)
+from accord.model.history import Deed, Event, newest_seen
+from accord.model.names import Digest, FilePath, ServerName
+from accord.model.verdict import (
+    EMPTY_FOLDER,
+    Absent,
+    Answer,
+    Checking,
+    Kind,
+    Known,
+    Unreachable,
+    Verdict,
+    compare,
+    is_known,
+)
+from accord.model.versions import Version
+from accord.model.writing import Conditions, Minted, Refusal, covered, mint, refusal
+from accord.peers.port import Peers
+from accord.store.port import Change, Committed, Incoming, Store
+
+TRIES = 8
+"""How often a commit starts anew when the file is changed behind Accord's back in that very moment."""
+FRESH_S = 0.5
+"""What the peers said is asked anew once it is older than this: content may take hours to arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a writer says beside the content. `author` empty is this server; `modified_ns` None is now (or, of a copy, the source's),
+    `executable` None is no (or the source's), `min_copies` None the cluster's."""
+
+    conditions: Conditions = field(default_factory=Conditions)
+    deed: Deed = Deed.PUT
+    author: str = ""
+    message: str = ""
+    modified_ns: int | None = None
+    executable: bool | None = None
+    min_copies: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotStored:
+    """A server that has not got a write, and why. It gets it later."""
+
+    name: ServerName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write that is durable on `stored`, this server first. `verdict` is the path's afterwards: a race may have made it diverged.
+    `is_new`: there was no such file before."""
+
+    path: FilePath
+    version: Version
+    is_new: bool
+    stored: tuple[ServerName, ...]
+    missing: tuple[NotStored, ...]
+    verdict: Verdict
+
+
+class Refused(Exception):
+    """A write that is not made as things stand: `refusal` says why, `verdict` how things stand."""
+
+    def __init__(self, refusal: Refusal, verdict: Verdict) -> None:
+        super().__init__(f"{verdict.path}: {refusal.value}")
+        self.refusal = refusal
+        self.verdict = verdict
+
+
+@dataclass(slots=True)
+class Look:
+    """What the servers said of a path before a write. `at_s` is when they were asked."""
+
+    path: FilePath
+    verdict: Verdict
+    answers: Mapping[ServerName, Answer]
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One path's part in a commit: which version is to be made of it."""
+
+    look: Look
+    wish: Wish
+    version: Version
+    incoming: tuple[Incoming, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A step that is durable here. `verdict` is what it was decided on."""
+
+    step: Step
+    minted: Minted
+    event: Event
+    verdict: Verdict
+    committed: Committed
+
+
+class Writer:
+    """Writes for one server, `name`. `min_copies` is how many servers must have a write durably; `unpaid` is told who did not get one.
+    `now_ns` is the time that is told to people, `now_s` a monotonic one."""
+
+    def __init__(
+        self,
+        name: ServerName,
+        store: Store,
+        peers: Peers,
+        reader: Reader,
+        *,
+        min_copies: int,
+        now_ns: Callable[[], int],
+        now_s: Callable[[], float],
+        hash_wait_s: float,
+        unpaid: Callable[[ServerName], None],
+    ) -> None:
+        self.name = name
+        self.store = store
+        self.peers = peers
+        self.reader = reader
+        self.now_ns = now_ns
+        self._min_copies = min_copies
+        self.now_s = now_s
+        self._hash_wait_s = hash_wait_s
+        self._unpaid = unpaid
+
+    async def begin(self, path: FilePath, wish: Wish, *, size: int | None) -> Writing:
+        """Raises `Refused`, `Conflict` (something is in the way), `TooFewCopies` (that many servers do not even answer), `DiskFull`,
+        `StoreFailed`, or `Unavailable`: no content should be sent then."""
+        look = await self.look(path, wish, deletes=False)
+        replicas = self.replicas(look.answers, wish, size=size)
+        try:
+            return Writing(self, look, wish, await self.store.receive(size), replicas)
+        except BaseException:
+            await replicas.close()
+            raise
+
+    async def delete(self, path: FilePath, wish: Wish) -> Written:
+        """Make a tombstone. Raises as `begin`, and `TooFewCopies` as `Writing.finish`."""
+        look = await self.look(path, wish, deletes=True)
+        replicas = self.replicas(look.answers, wish, size=None)
+        version = Version(None, 0, self.now_ns(), wish.author or str(self.name))
+        try:
+            return await self.conclude([Step(look, wish, version)], replicas)
+        finally:
+            await replicas.close()
+
+    async def look(self, path: FilePath, wish: Wish, *, deletes: bool) -> Look:
+        """The verdict on `path`, where it allows the write."""
+        at_s = self.now_s()
+        reading = await self.reader.read(path)
+        reading.close()
+        self._require_known(path, reading.local)
+        self._check(reading.verdict, reading.answers, wish, deletes=deletes)
+        return Look(path, reading.verdict, reading.answers, at_s)
+
+    def replicas(self, answers: Mapping[ServerName, Answer], wish: Wish, *, size: int | None) -> Replicas:
+        """The peers that a write goes to. Raises `TooFewCopies` if they cannot be enough."""
+        wanted = self._wanted(wish)
+        if wanted > len(answers):
+            raise UsageError(f"{wanted} copies can never be reached: the cluster has {len(answers)} servers.")
+        silent = {name: answer.reason for name, answer in answers.items() if isinstance(answer, Unreachable)}
+        if len(answers) - len(silent) < wanted:
+            missing = tuple(NotStored(name, reason) for name, reason in silent.items())
+            raise _too_few(wanted, (), missing, "Nothing was written")
+        return Replicas(self.peers, silent, size=size)
+
+    async def conclude(self, steps: Sequence[Step], replicas: Replicas) -> Written:
+        """Commit the steps here, together, tell the peers, and say who has them. The first step's path is the one that is told of."""
+        made = await self._commit(steps)
+        for one in made:
+            await replicas.adopt(one.step.look.path, one.minted.clock, (one.event,))
+        stored = (self.name, *replicas.alive)
+        missing = tuple(NotStored(name, replicas.missing[name]) for name in sorted(replicas.missing))
+        self._settle(made, replicas)
+        first = made[0]
+        wanted = self._wanted(first.step.wish)
+        if len(stored) < wanted:
+            raise _too_few(wanted, stored, missing, "The write is kept, and the others get it later")
+        reading = await self.reader.read(first.step.look.path)
+        reading.close()
+        return Written(
+            first.step.look.path, first.step.version, _is_new(first.verdict), stored, missing, reading.verdict
+        )
+
+    def _settle(self, made: Sequence[Made], replicas: Replicas) -> None:
+        paid = [(one.step.look.path, one.committed.debt) for one in made]
+        for name in replicas.alive:
+            self.store.settle_debts(name, paid)
+        for name in replicas.missing:
+            self._unpaid(name)
+
+    async def _commit(self, steps: Sequence[Step]) -> list[Made]:
+        paths = [step.look.path for step in steps]
+        async with self.store.locked(*paths):
+            for _ in range(TRIES):
+                decided = [await self._decide(step) for step in steps]
+                committed = await self.store.commit([change for change, *_ in decided])
+                if committed is not None:
+                    return [
+                        Made(step, minted, event, verdict, done)
+                        for step, (_, minted, event, verdict), done in zip(steps, decided, committed, strict=True)
+                    ]
+        raise ChangedWhileReading("The file is being changed on this server's disk, again and again.", path=paths[0])
+
+    async def _decide(self, step: Step) -> tuple[Change, Minted, Event, Verdict]:
+        """What the step comes to, with what this server knows now: what was written through it meanwhile came before."""
+        path, wish, version = step.look.path, step.wish, step.version
+        local = self._require_known(path, await self.store.examine(path, wait_s=self._hash_wait_s))
+        if self.now_s() - step.look.at_s > FRESH_S and self.peers.names:
+            at_s = self.now_s()
+            step.look.answers, step.look.at_s = await self.peers.ask(path), at_s
+        answers = {**step.look.answers, self.name: local}
+        verdict = compare(path, answers)
+        self._check(verdict, answers, wish, deletes=version.is_tombstone)
+        seen = covered(verdict, wish.conditions)
+        minted = mint(local.clock, verdict.clock, seen, self.store.actor, version)
+        deed = Deed.RESOLVE if verdict.kind is Kind.DIVERGED and len(minted.supersedes) > 1 else wish.deed
+        before = minted.supersedes
+        if (
+            not before and seen
+        ):  # what the writer saw was superseded by others meanwhile; it is what this came from all the same
+            before = newest_seen([one.event for one in await self.store.history(path)], seen)
+        event = Event(minted.dot, version, self.now_ns(), deed, before, wish.message, step.source)
+        owed = tuple(self.peers.names)
+        return Change(path, local.clock, minted.clock, step.incoming, (event,), owed), minted, event, verdict
+
+    def _check(self, verdict: Verdict, answers: Mapping[ServerName, Answer], wish: Wish, *, deletes: bool) -> None:
+        refused = refusal(verdict, wish.conditions, deletes=deletes)
+        if refused is not None:
+            raise Refused(refused, verdict)
+        for name, answer in answers.items():
+            if not deletes and isinstance(answer, Absent) and answer.obstacle not in (None, EMPTY_FOLDER):
+                raise Conflict(f"On {name} there is {answer.obstacle} at '{verdict.path}'.", path=verdict.path)
+
+    def _require_known(self, path: FilePath, local: Answer) -> Known:
+        if is_known(local):
+            return local
+        if isinstance(local, Checking):
+            raise StillChecking(
+                f"This server's copy is being hashed ({local.hashed_bytes} of {local.total_bytes} bytes).", path=path
+            )
+        assert isinstance(local, Unreachable)
+        raise Unavailable(f"This server cannot say what it has: {local.reason}.", path=path)
+
+    def _wanted(self, wish: Wish) -> int:
+        return self._min_copies if wish.min_copies is None else wish.min_copies
+
+
+class Writing:
+    """One content on its way. Ends with `finish`, `finish_with` or `abort`, each of which leaves nothing half-way behind."""
+
+    def __init__(self, writer: Writer, look: Look, wish: Wish, incoming: Incoming, replicas: Replicas) -> None:
+        self._writer = writer
+        self._look = look
+        self._wish = wish
+        self._incoming = incoming
+        self._replicas = replicas
+
+    async def write(self, block: bytes) -> None:
+        """Raises `DiskFull` or `StoreFailed` of this server's disk; then `abort`. A peer that fails is left out."""
+        if self._replicas.alive:
+            await _both(self._incoming.write(block), self._replicas.write(block))
+        else:
+            await self._incoming.write(block)
+
+    async def finish(self, *, digest: Digest | None = None) -> Written:
+        """That was all. `digest` is the one that was announced. Raises `ContentMismatch`, whatever `Writer.begin` raises (things may
+        have changed meanwhile), or `TooFewCopies`: then the write stays where it is durable."""
+        try:
+            found = self._incoming.digest
+            if digest is not None and digest != found:
+                raise ContentMismatch(f"The content's digest is {found}, not {digest}.", path=self._look.path)
+            await _both(self._incoming.finish(), self._replicas.finish(found))
+            return await self._conclude(self._incoming, found)
+        finally:
+            await self.abort()
+
+    async def finish_with(self, incoming: Incoming) -> Written:
+        """The content is on this server's disk already, finished. It is used, or left to the caller where this raises."""
+        try:
+            digest = await incoming.finish()
+            return await self._conclude(incoming, digest)
+        finally:
+            await self.abort()
+
+    async def abort(self) -> None:
+        await asyncio.gather(self._incoming.abort(), self._replicas.close())
+
+    async def _conclude(self, incoming: Incoming, digest: Digest) -> Written:
+        writer, wish = self._writer, self._wish
+        modified_ns = writer.now_ns() if wish.modified_ns is None else wish.modified_ns
+        author = wish.author or str(writer.name)
+        version = Version(digest, incoming.size, modified_ns, author, bool(wish.executable))
+        return await writer.conclude([Step(self._look, wish, version, (incoming,))], self._replicas)
+
+
+def _is_new(verdict: Verdict) -> bool:
+    return all(held.version.is_tombstone for held in verdict.versions)
+
+
+def _too_few(wanted: int, stored: Sequence[ServerName], missing: Sequence[NotStored], so: str) -> TooFewCopies:
+    servers = "one server" if wanted == 1 else f"{wanted} servers"
+    lacking = ", ".join(f"{one.name} ({one.reason})" for one in missing)
+    return TooFewCopies(
+        f"The write was to be durable on {servers}; not reached: {lacking}. {so}.",
+        extra={
+            "stored": [str(name) for name in stored],
+            "missing": [{"name": str(one.name), "reason": one.reason} for one in missing],
+        },
+    )
+
+
+async def _both(mine: Awaitable[object], theirs: Awaitable[None]) -> None:
+    """Both at once; neither is left running when one fails."""
+    others = asyncio.ensure_future(theirs)
+    try:
+        await mine
+    except BaseException:
+        others.cancel()
+        await asyncio.wait([others])
+        raise
+    await others

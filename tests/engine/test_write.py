@@ -1,0 +1,330 @@
+"""Writes through whole engines: what they supersede, what they refuse, who has them, and what becomes of those who were away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from accord.engine.write import Refused, Wish
+from accord.errors import Conflict, ContentMismatch, DiskFull, TooFewCopies
+from accord.model.history import Deed
+from accord.model.names import Digest, DigestPrefix, FilePath
+from accord.model.verdict import EMPTY_FOLDER, FOLDER, Absent, Deleted, Kind, Present
+from accord.model.writing import Conditions, Refusal
+from accord.store.port import BLOCK_BYTES
+from accord.testing.memory_bytes import digest_of
+from tests.engine.servers import PATH, servers
+
+LARGE = bytes(range(251)) * (3 * BLOCK_BYTES // 251) + b"and the end"
+
+
+async def test_a_put_is_durable_on_all_who_can_be_asked_and_says_so() -> None:
+    async with servers(3) as some:
+        written = await some[0].put(b"one")
+        assert written.stored == ("server1", "server2", "server3")
+        assert (written.is_new, written.missing, written.verdict.kind) == (True, (), Kind.IDENTICAL)
+        assert [node.store.files[PATH].content for node in some.nodes] == [b"one"] * 3
+        assert not any(node.store.debts() for node in some.nodes)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", LARGE])
+async def test_content_of_any_size_arrives_whole(content: bytes) -> None:
+    async with servers(2) as some:
+        written = await some[0].put(content)
+        assert written.version.digest == digest_of(content)
+        assert await some[1].content(digest_of(content)) == content
+
+
+async def test_a_put_takes_the_place_of_what_is_there_and_history_has_it() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        written = await some[1].put(b"two")
+        assert (written.is_new, written.verdict.kind) == (False, Kind.IDENTICAL)
+        for node in some.nodes:
+            history = (await node.historian.history(PATH)).chapters
+            assert [(one.event.version.digest, one.is_current) for one in history] == [
+                (digest_of(b"two"), True),
+                (digest_of(b"one"), False),
+            ]
+            assert history[0].event.supersedes == (history[1].event.dot,)
+            assert history[1].servers == ("server1", "server2")
+
+
+async def test_a_put_onto_rivals_is_refused_and_one_that_has_seen_them_resolves() -> None:
+    async with servers(2) as some:
+        some[0].store.put_outside(PATH, b"mine")
+        some[1].store.put_outside(PATH, b"theirs")
+        with pytest.raises(Refused) as refused:
+            await some[0].put(b"by accident")
+        assert refused.value.refusal is Refusal.DIVERGED
+        seen = (await some[1].verdict()).seen()
+        written = await some[0].put(b"agreed", seen=seen)
+        assert written.verdict.kind is Kind.IDENTICAL
+        newest = (await some[1].historian.history(PATH)).chapters[0].event
+        assert (newest.deed, len(newest.supersedes)) == (Deed.RESOLVE, 2)
+
+
+async def test_every_server_comes_to_hold_the_bytes_of_all_rivals() -> None:
+    async with servers(3) as some:
+        some[0].store.put_outside(PATH, b"mine")
+        some[1].store.put_outside(PATH, b"theirs")
+        await some.mend()
+        verdict = await some[2].verdict()
+        assert verdict.kind is Kind.DIVERGED
+        assert [held.holders for held in verdict.versions] == [("server1", "server2", "server3")] * 2
+        some.down(0)
+        alone = await some[1].verdict()
+        assert {held.version.digest for held in alone.versions} == {digest_of(b"mine"), digest_of(b"theirs")}
+        assert await some[1].content(digest_of(b"mine")) == b"mine"
+
+
+async def test_writes_through_two_servers_that_did_not_see_each_other_are_rivals() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"before")
+        seen = (await some[0].verdict()).seen()
+        await some[0].put(b"left", seen=seen)
+        late = await some[1].put(b"right", seen=seen)
+        assert late.verdict.kind is Kind.DIVERGED
+        for node in some.nodes:
+            verdict = await node.verdict()
+            assert {held.version.digest for held in verdict.versions} == {digest_of(b"left"), digest_of(b"right")}
+
+
+async def test_two_puts_at_once_through_one_server_come_one_after_the_other() -> None:
+    async with servers(2) as some:
+        await asyncio.gather(*(some[0].put(b"%d" % number) for number in range(10)))
+        verdict = await some[1].verdict()
+        assert verdict.kind is Kind.IDENTICAL
+        assert len((await some[0].historian.history(PATH)).chapters) == 10
+
+
+@pytest.mark.parametrize(
+    ("conditions", "refusal"),
+    [
+        (Conditions(is_new=True), Refusal.EXISTS),
+        (Conditions(matches=frozenset([Digest(bytes(32))])), Refusal.NOT_THE_VERSION),
+    ],
+)
+async def test_conditions_that_do_not_hold(conditions: Conditions, refusal: Refusal) -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        with pytest.raises(Refused) as refused:
+            await some[1].put(b"two", wish=Wish(conditions))
+        assert refused.value.refusal is refusal
+        assert (await some[1].verdict()).version.version.digest == digest_of(b"one")
+
+
+async def test_a_condition_that_held_before_the_body_is_looked_at_again_after_it() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        wish = Wish(Conditions(matches=frozenset([digest_of(b"one")])))
+        slow = await some[0].writer.begin(PATH, wish, size=3)
+        await slow.write(b"two")
+        await some[0].put(b"faster")
+        with pytest.raises(Refused):
+            await slow.finish()
+        assert (await some[1].verdict()).version.version.digest == digest_of(b"faster")
+
+
+async def test_content_that_is_not_what_was_announced_changes_nothing() -> None:
+    async with servers(2) as some:
+        writing = await some[0].writer.begin(PATH, Wish(), size=3)
+        await writing.write(b"two")
+        with pytest.raises(ContentMismatch):
+            await writing.finish(digest=digest_of(b"one"))
+        assert (await some[0].verdict()).kind is Kind.MISSING
+
+
+async def test_who_was_away_gets_it_later() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        some.down(1)
+        written = await some[0].put(b"two")
+        assert (written.stored, [one.name for one in written.missing]) == (("server1",), ["server2"])
+        assert some[0].store.debts()["server2"].paths == 1
+        some.up(1)
+        assert (await some[1].verdict()).kind is Kind.STALE
+        await some.replay()
+        assert some[1].store.files[PATH].content == b"two"
+        assert not some[0].store.debts()
+
+
+async def test_a_peer_that_dies_before_it_acknowledges_is_owed_what_it_may_have() -> None:
+    async with servers(2) as some:
+        some[0].peers.faults[some[1].name].loses_answers = True
+        written = await some[0].put(b"one")
+        assert written.stored == ("server1",)
+        some[0].peers.faults[some[1].name].loses_answers = False
+        await some.replay()
+        assert not some[0].store.debts()
+        assert (await some[0].verdict()).kind is Kind.IDENTICAL
+
+
+async def test_too_few_copies_are_refused_before_the_body_or_told_afterwards() -> None:
+    async with servers(2, min_copies=2) as some:
+        some.down(1)
+        with pytest.raises(TooFewCopies):
+            await some[0].put(b"one")
+        assert (await some[0].verdict()).kind is Kind.UNKNOWN
+        some.up(1)
+        some[0].peers.faults[some[1].name].break_after_bytes = 0
+        with pytest.raises(TooFewCopies) as told:
+            await some[0].put(b"one")
+        assert told.value.extra["stored"] == ["server1"]
+        assert some[0].store.files[PATH].content == b"one"
+
+
+async def test_a_deleted_file_stays_deleted_also_where_it_was_not_heard_of() -> None:
+    async with servers(3) as some:
+        await some[0].put(b"one")
+        some.down(2)
+        deleted = await some[0].delete()
+        assert (deleted.verdict.kind, deleted.version.digest) == (Kind.DELETED, None)
+        some.up(2)
+        assert (await some[2].verdict()).kind is Kind.DELETED
+        await some.mend()
+        assert isinstance(await some[2].store.examine(PATH, wait_s=1), Deleted)
+        chapters = (await some[2].historian.history(PATH)).chapters
+        assert chapters[1].servers == ("server1", "server2", "server3")
+
+
+async def test_deleting_what_is_not_there() -> None:
+    async with servers(2) as some:
+        for refusal in (Refusal.MISSING, Refusal.DELETED):
+            with pytest.raises(Refused) as refused:
+                await some[0].delete()
+            assert refused.value.refusal is refusal
+            if refusal is Refusal.MISSING:
+                await some[0].put(b"one")
+                await some[0].delete()
+
+
+async def test_a_put_after_a_deletion_makes_a_file_again() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        await some[1].delete()
+        written = await some[0].put(b"again")
+        assert (written.is_new, written.verdict.kind) == (True, Kind.IDENTICAL)
+
+
+async def test_a_deletion_that_did_not_see_a_write_is_its_rival() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        seen = (await some[0].verdict()).seen()
+        await some[0].put(b"two")
+        await some[1].delete(seen=seen)
+        verdict = await some[0].verdict()
+        assert verdict.kind is Kind.DIVERGED
+        assert {held.version.digest for held in verdict.versions} == {digest_of(b"two"), None}
+        await some.mend()
+        assert (await some[1].verdict()).kind is Kind.DIVERGED
+
+
+async def test_something_in_the_way_is_a_conflict_and_an_empty_folder_is_not() -> None:
+    async with servers(2) as some:
+        some[1].store.answer_always(PATH, Absent(FOLDER))
+        with pytest.raises(Conflict):
+            await some[0].put(b"one")
+        some[1].store.answer_always(PATH, Absent(EMPTY_FOLDER))
+        await some[0].put(b"one")
+
+
+async def test_a_full_disk_refuses_and_nothing_is_left() -> None:
+    async with servers(2) as some:
+        some[0].store.capacity_bytes = 10
+        with pytest.raises(DiskFull):
+            await some[0].put(b"x" * 11)
+        assert (await some[1].verdict()).kind is Kind.MISSING
+
+
+async def test_a_full_disk_of_a_peer_is_told_and_owed() -> None:
+    async with servers(2) as some:
+        some[1].store.capacity_bytes = 10
+        written = await some[0].put(b"x" * 11)
+        assert written.stored == ("server1",)
+        assert "space" in written.missing[0].reason
+
+
+async def test_a_forged_context_covers_nothing_that_is_yet_to_come() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        seen = {actor: counter + 1000 for actor, counter in (await some[0].verdict()).seen().items()}
+        await some[1].put(b"two", seen=seen)
+        written = await some[0].put(b"three")
+        assert (written.verdict.kind, written.verdict.version.version.digest) == (
+            Kind.IDENTICAL,
+            digest_of(b"three"),
+        )
+
+
+async def test_a_write_does_not_bury_a_version_that_nobody_could_show() -> None:
+    """server1's file was edited in place while server2, which has what was there before, is away."""
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        some.down(1)
+        some[0].store.put_outside(PATH, b"edited", in_place=True)
+        await some[0].put(b"two")
+        some.up(1)
+        verdict = await some[0].verdict()
+        assert verdict.kind is Kind.DIVERGED
+        assert {held.version.digest for held in verdict.versions} == {digest_of(b"one"), digest_of(b"two")}
+
+
+async def test_restored_old_content_is_the_old_version_and_is_healed() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        await some[0].put(b"two")
+        some[1].store.put_outside(PATH, b"one", modified_ns=5)
+        assert (await some[0].verdict()).kind is Kind.STALE
+        await some.mend()
+        assert some[1].store.files[PATH].content == b"two"
+
+
+async def test_moves_and_copies_send_no_bytes() -> None:
+    other = FilePath("folder/other.txt")
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        copied = await some[0].copier.copy(PATH, None, other, Wish(), moves=False)
+        assert copied.stored == ("server1", "server2")
+        moved = await some[1].copier.copy(PATH, None, FilePath("moved"), Wish(), moves=True)
+        assert moved.verdict.kind is Kind.IDENTICAL
+        assert (await some[0].verdict()).kind is Kind.DELETED
+        assert not some[0].peers.fetched
+        assert not some[1].peers.fetched
+        assert some[0].store.files[FilePath("moved")].content == b"one"
+
+
+async def test_a_former_version_is_restored_as_a_new_one() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        await some[0].put(b"two")
+        old = (await some[0].historian.history(PATH)).chapters[1].event.version.digest
+        assert old is not None
+        await some[1].copier.copy(PATH, DigestPrefix(str(old)), PATH, Wish(), moves=False)
+        assert some[0].store.files[PATH].content == b"one"
+        newest = (await some[0].historian.history(PATH)).chapters[0].event
+        assert (newest.deed, newest.version.digest) == (Deed.RESTORE, old)
+
+
+async def test_an_answer_of_a_copy_that_is_aside_is_served() -> None:
+    async with servers(2) as some:
+        some[0].store.put_outside(PATH, b"mine")
+        some[1].store.put_outside(PATH, b"theirs")
+        await some.mend()
+        mine = await some[0].store.examine(PATH, wait_s=1)
+        assert isinstance(mine, Present)
+        assert mine.aside == (digest_of(b"theirs"),)
+        assert await some[0].content(digest_of(b"theirs")) == b"theirs"
+        assert not some[0].peers.fetched[1:]
+
+
+async def test_a_write_whose_base_was_superseded_meanwhile_still_tells_what_it_came_from() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"before")
+        seen = (await some[0].verdict()).seen()
+        await some[0].put(b"left", seen=seen)
+        await some[0].put(b"right", seen=seen)
+        chapters = (await some[1].historian.history(PATH)).chapters
+        base = chapters[-1].event
+        assert [one.event.supersedes for one in chapters[:2]] == [(base.dot,)] * 2
