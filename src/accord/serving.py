@@ -16,6 +16,7 @@ import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -28,12 +29,18 @@ import uvloop
 
 from accord.addresses import ServerSpec
 from accord.config import Config, Flags, load_config
+from accord.engine.copy import Copier
+from accord.engine.debts import Payer
 from accord.engine.heal import Healer
 from accord.engine.heal_queue import HealQueue
+from accord.engine.history import Historian
 from accord.engine.read import Reader
+from accord.engine.retention import Retention
+from accord.engine.update import Updater
+from accord.engine.write import Writer
 from accord.errors import CannotStart, ConfigError
 from accord.logs import configure_logging
-from accord.model.names import ServerName
+from accord.model.names import PRIVATE_FOLDER, ServerName
 from accord.peers.cluster import PeerLinks
 from accord.peers.port import Peers
 from accord.server.app import make_app
@@ -42,6 +49,8 @@ from accord.server.metrics import Metrics
 from accord.server.peer_service import PeerService
 from accord.server.protocol import AccordProtocol, Handlers
 from accord.server.services import Services
+from accord.server.upload_files import UploadFiles
+from accord.server.writing import WriteRoute
 from accord.store.directory import open_directory_store
 from accord.store.port import Store
 
@@ -100,25 +109,87 @@ async def start_server(config: Config, name: str) -> AsyncIterator[RunningServer
     async with AsyncExitStack() as ending:
         listener = ending.enter_context(_bound(host, port))
         store = await open_directory_store(
-            root, spec.name, outside_changes=config.outside_changes, keep_days=config.keep_days
+            root,
+            spec.name,
+            outside_changes=config.outside_changes,
+            keep_versions=config.keep_versions,
+            keep_days=config.keep_days,
         )
         ending.push_async_callback(store.close)
         peers = _peer_links(config, spec.name)
-        await peers.start()
-        ending.push_async_callback(peers.close)
-        now_s = asyncio.get_running_loop().time
-        healer = Healer(store, now_s=now_s, given_up=lambda path: healing.suggest(path))
-        ending.push_async_callback(healer.settle)
-        reader = Reader(spec.name, store, peers, healer, hash_wait_s=config.hash_wait_s)
-        ending.push_async_callback(reader.close)
-        healing = HealQueue(reader, now_s=now_s)
-        ending.push_async_callback(healing.close)
-        answering = _peer_service(config, spec.name, store, healing)
-        http = _http_server(config, spec.name, store, peers, reader, answering)
+        engine = await ending.enter_async_context(_engine(config, spec.name, root, store, peers))
+        answering = _peer_service(config, spec.name, store, engine)
+        http = _http_server(config, engine, answering, peers)
         running = asyncio.create_task(http.serve([listener]), name="http")
         ending.push_async_callback(_stopped, http, answering, running)
         await _listening(http, running, host, port)
         yield RunningServer(spec.name, host, listener.getsockname()[1], root, peers, store, http)
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """What a server does, put together."""
+
+    services: Services
+    updater: Updater
+    healing: HealQueue
+
+
+@asynccontextmanager
+async def _engine(config: Config, me: ServerName, root: Path, store: Store, peers: PeerLinks) -> AsyncIterator[_Engine]:
+    now_s = asyncio.get_running_loop().time
+    async with AsyncExitStack() as ending:
+        payer = Payer(store, peers)
+        peers.on_up(payer.pay)
+        await peers.start()
+        ending.push_async_callback(peers.close)
+        healer = Healer(store, now_s=now_s, given_up=lambda path: healing.suggest(path))
+        ending.push_async_callback(healer.settle)
+        reader = Reader(
+            me,
+            store,
+            peers,
+            healer,
+            hash_wait_s=config.hash_wait_s,
+            lacking=lambda path: healing.suggest(path),
+        )
+        ending.push_async_callback(reader.close)
+        updater = Updater(store, peers, reader, hash_wait_s=config.hash_wait_s)
+        healing = HealQueue(updater, now_s=now_s)
+        ending.push_async_callback(healing.close)
+        writer = Writer(
+            me,
+            store,
+            peers,
+            reader,
+            min_copies=config.min_copies,
+            now_ns=time.time_ns,
+            now_s=now_s,
+            hash_wait_s=config.hash_wait_s,
+            unpaid=payer.pay,
+        )
+        historian = Historian(me, store, peers)
+        retention = Retention(store)
+        retention.start()
+        ending.push_async_callback(retention.close)
+        payer.start()
+        ending.push_async_callback(payer.close)
+        uploads = UploadFiles(root / PRIVATE_FOLDER / "uploads")
+        uploads.start()
+        ending.push_async_callback(uploads.close)
+        services = Services(
+            name=me,
+            cluster=config.cluster,
+            reader=reader,
+            writer=writer,
+            copier=Copier(writer, historian),
+            historian=historian,
+            store=store,
+            peers=peers,
+            metrics=Metrics(peers.statuses, store.debts),
+            uploads=uploads,
+        )
+        yield _Engine(services, updater, healing)
 
 
 async def serve(config: Config, name: str) -> None:
@@ -171,7 +242,7 @@ def _peer_links(config: Config, me: ServerName) -> PeerLinks:
     return PeerLinks(me, config.cluster, config.key.secret, config.peers_of(me), peer_timeout_s=config.peer_timeout_s)
 
 
-def _peer_service(config: Config, me: ServerName, store: Store, healing: HealQueue) -> PeerService:
+def _peer_service(config: Config, me: ServerName, store: Store, engine: _Engine) -> PeerService:
     assert config.key is not None, "load_config makes a key where none was given"
     known = config.peers_of(me).keys()
     return PeerService(
@@ -180,17 +251,15 @@ def _peer_service(config: Config, me: ServerName, store: Store, healing: HealQue
         config.key.secret,
         known,
         store,
-        suggested=healing.suggest,
+        changes=engine.updater,
+        suggested=engine.healing.suggest,
         hash_wait_s=config.hash_wait_s,
     )
 
 
-def _http_server(
-    config: Config, me: ServerName, store: Store, peers: PeerLinks, reader: Reader, answering: PeerService
-) -> _HttpServer:
-    metrics = Metrics(peers.statuses)
-    services = Services(me, config.cluster, reader, store, peers, metrics)
-    handlers = Handlers(FileRoute(reader, metrics), answering.accept)
+def _http_server(config: Config, engine: _Engine, answering: PeerService, peers: PeerLinks) -> _HttpServer:
+    services = engine.services
+    handlers = Handlers(FileRoute(services), answering.accept, WriteRoute(services))
     return _HttpServer(
         uvicorn.Config(
             make_app(services),

@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, cast
 
+from accord.engine.copy import Copier
+from accord.engine.history import Historian
 from accord.engine.read import Reader
+from accord.engine.write import Writer
 from accord.model.listing import Walked
 from accord.model.names import FilePath, Prefix, ServerName
 from accord.model.verdict import Answer
 from accord.peers.port import Peers, PeerState, PeerStatus
 from accord.server.metrics import Metrics
 from accord.server.services import Services
-from accord.store.port import Indexing, Store
+from accord.store.port import Debts, Indexing, Store
 from tests.server.verdicts import SERVER1
 
 Held = Mapping[str, Answer]
@@ -40,12 +43,16 @@ class FakeStore:
     def __init__(self, held: Held) -> None:
         self.held = held
         self.reason: str | None = None
+        self.owed: dict[ServerName, Debts] = {}
 
     def walk(self, prefix: Prefix, after: FilePath | None) -> Iterator[list[Walked]]:
         return walked(self.held, prefix, after)
 
     def indexing(self) -> Indexing:
         return Indexing(True, 3, 30, 3)
+
+    def debts(self) -> Mapping[ServerName, Debts]:
+        return self.owed
 
     def degraded(self) -> str | None:
         return self.reason
@@ -79,7 +86,10 @@ def services(
         name=SERVER1,
         cluster="home",
         reader=cast("Reader", None),
+        writer=cast("Writer", None),
+        copier=cast("Copier", None),
+        historian=cast("Historian", None),
         store=cast("Store", store),
         peers=cast("Peers", peers),
-        metrics=Metrics(peers.statuses),
+        metrics=Metrics(peers.statuses, store.debts),
     )

@@ -12,7 +12,9 @@ from structlog.testing import capture_logs
 from accord.errors import PeerUnreachable
 from accord.model.verdict import Kind
 from accord.server.app import make_app
+from accord.server.metrics import Outcome
 from accord.server.services import Services
+from accord.store.port import Debts
 from tests.server.fakes import services
 from tests.server.verdicts import SERVER2, copy_of
 
@@ -101,6 +103,9 @@ async def test_health_and_readiness(parts: Services, client: httpx2.AsyncClient)
     assert told["ready"] is True
     assert told["indexing"].items() >= {"done": True, "hashed_files": 3, "hashed_bytes": 30, "found_files": 3}.items()
     assert told["peers"] == [{"name": "server2", "url": "http://127.0.0.1:2", "state": "up", "reason": None}]
+    assert told["owed"] == []
+    parts.store.owed = {SERVER2: Debts(3, lost=True)}  # type: ignore[attr-defined]
+    assert (await client.get("/ready")).json()["owed"] == [{"name": "server2", "paths": 3, "lost": True}]
     parts.store.reason = "fsync failed"  # type: ignore[attr-defined]
     answer = await client.get("/ready")
     assert (answer.status_code, answer.json()["degraded"]) == (503, "fsync failed")
@@ -117,12 +122,18 @@ async def test_metrics(parts: Services, client: httpx2.AsyncClient) -> None:
     parts.metrics.read(Kind.IDENTICAL)
     parts.metrics.sent(5)
     parts.metrics.broken_off()
+    parts.metrics.wrote(Outcome.CREATED)
+    parts.metrics.received(7)
+    parts.store.owed = {SERVER2: Debts(3, lost=False)}  # type: ignore[attr-defined]
     lines = (await client.get("/metrics")).text.splitlines()
     assert 'accord_reads_total{verdict="identical"} 2.0' in lines
     assert 'accord_reads_total{verdict="missing"} 0.0' in lines
     assert "accord_sent_bytes_total 5.0" in lines
     assert "accord_broken_bodies_total 1.0" in lines
     assert 'accord_peer_up{peer="server2"} 1.0' in lines
+    assert 'accord_writes_total{outcome="created"} 1.0' in lines
+    assert "accord_received_bytes_total 7.0" in lines
+    assert 'accord_owed_paths{peer="server2"} 3.0' in lines
 
 
 async def test_the_first_page(client: httpx2.AsyncClient) -> None:
@@ -147,10 +158,12 @@ async def test_other_addresses_are_no_pages(client: httpx2.AsyncClient, path: st
     assert "<h1>No Such Page</h1>" in page.text
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST", "PATCH"])
-async def test_files_cannot_be_written_yet(client: httpx2.AsyncClient, method: str) -> None:
+@pytest.mark.parametrize("method", ["POST", "PATCH", "MKCOL"])
+async def test_what_files_are_not_for(client: httpx2.AsyncClient, method: str) -> None:
     answer = await client.request(method, "/files/a")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert answer.status_code == 405
+    if method != "MKCOL":
+        assert answer.headers["allow"] == "GET, HEAD, PUT, DELETE, OPTIONS"
     assert answer.json()["type"] == "/problems/method-not-allowed"
 
 
@@ -160,7 +173,7 @@ async def test_other_methods_are_refused_with_what_is_allowed(client: httpx2.Asy
     assert "GET" in answer.headers["allow"]
     assert answer.json()["status"] == 405
     options = await client.options("/files/a")
-    assert (options.status_code, options.headers["allow"]) == (204, "GET, HEAD")
+    assert (options.status_code, options.headers["allow"]) == (204, "GET, HEAD, PUT, DELETE, OPTIONS")
     assert (await client.request("BREW", "/files/a")).status_code == 405
 
 

@@ -14,7 +14,7 @@ from accord.codec import read_context_token
 from accord.errors import InvalidPath
 from accord.model.names import FilePath
 from accord.model.verdict import Checking, Kind, Present, Unreachable
-from accord.model.versions import Version, found
+from accord.model.versions import Actor, Clock, Version, found, merge, write
 from accord.server.paths import read_target
 from accord.server.rendering import (
     JSON,
@@ -265,3 +265,14 @@ def test_progress_and_damage_are_reasons() -> None:
         "server2": "its bytes changed",
         "3rd.server": "5 of 10 bytes hashed",
     }
+
+
+def test_the_token_of_a_reader_has_not_seen_what_nobody_could_show() -> None:
+    mine, theirs = (Version(digest_of(content), 1, 1, "") for content in (b"a", b"b"))
+    first, second = Actor("server1/life"), Actor("server2/life")
+    clock = merge(write(Clock(), {}, first, mine), write(Clock(), {}, second, theirs))
+    held = Present(digest_of(b"a"), 1, 1, clock)
+    assert read_context_token(verdict_body(verdict_on("f", held, DOWN)).context) == {first: 1}
+    fields = dict(verdict_fields(verdict_on("f", held, DOWN)))
+    assert read_context_token(fields[b"accord-context"].decode()) == {first: 1}
+    assert b"\r\nAccord-Context: " + fields[b"accord-context"] in verdict_lines(verdict_on("f", held, DOWN))

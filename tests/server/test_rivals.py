@@ -76,6 +76,7 @@ def test_rivals_are_saved_side_by_side(path: str, name: str) -> None:
 
 def test_the_page_shows_all_and_runs_nothing() -> None:
     page = as_page(verdict_on("d/<script>alert('x')<.html", copy_of(b"one"), copy_of(b"two!"))).decode()
+    assert 'href="/history/d/%3Cscript%3E' in page
     assert "<script" not in page
     assert "&lt;script&gt;alert(&#x27;x&#x27;)" in page
     for content in (b"one", b"two!"):

@@ -1,7 +1,7 @@
 """The ASGI application: every route that is no file's body, and the one place where errors of these routes become answers.
 
-Reading files takes the thin path (`server.protocol`, `server.files`) and does not come by here. Nothing is decided in a route: each
-parses, asks, and renders.
+Reading and writing files takes the thin path (`server.protocol`, `server.files`, `server.writing`) and does not come by here. Nothing
+is decided in a route: each parses, asks, and renders.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from starlette.routing import Route
 from accord.errors import AccordError, NoSuchPage, NotAllowed, UsageError
 from accord.model.names import FilePath, Prefix
 from accord.peers.port import PeerState
-from accord.server import listing, metrics, pages
+from accord.server import history, listing, metrics, pages
 from accord.server.media import Form, negotiate
-from accord.server.paths import DEFAULT_LIMIT_ENTRIES, LIST, list_prefix, list_query, split_target
+from accord.server.paths import DEFAULT_LIMIT_ENTRIES, HISTORY, LIST, file_path, list_prefix, list_query, split_target
 from accord.server.problems import render, type_page
 from accord.server.rendering import JSON
 from accord.server.services import Services
+from accord.server.uploads import UploadRoute
 
 _log = structlog.get_logger("accord.http")
-_FILE_METHODS = "GET, HEAD"
+_FILE_METHODS = "GET, HEAD, PUT, DELETE, OPTIONS"
 _ANY_METHOD = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"]
 _COMMON = {"cache-control": "no-store", "vary": "Accept", "x-content-type-options": "nosniff"}
 
@@ -41,6 +42,10 @@ def make_app(services: Services) -> Starlette:
             Route("/list", routes.list),
             Route("/list/{prefix:path}", routes.list),
             Route("/files/{path:path}", routes.files, methods=_ANY_METHOD),
+            Route("/history/{path:path}", routes.history),
+            Route("/uploads", routes.uploads, methods=_ANY_METHOD),
+            Route("/uploads/", routes.uploads, methods=_ANY_METHOD),
+            Route("/uploads/{id}", routes.uploads, methods=_ANY_METHOD),
             Route("/health", routes.health),
             Route("/ready", routes.ready),
             Route("/metrics", routes.metrics),
@@ -56,6 +61,7 @@ def make_app(services: Services) -> Starlette:
 class _Routes:
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._uploads = None if services.uploads is None else UploadRoute(services, services.uploads)
 
     async def list(self, request: Request) -> Response:
         raw_path, _ = split_target(request.scope.get("raw_path") or request.url.path.encode())
@@ -94,10 +100,25 @@ class _Routes:
         """What comes by here of `/files/`: every method but those that the thin path takes."""
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={**_COMMON, "allow": _FILE_METHODS})
-        if request.method in ("GET", "HEAD"):
+        if request.method in _FILE_METHODS.split(", "):
             raise NoSuchPage("Files are not served here.")
-        detail = f"Files can be read here ({_FILE_METHODS}); {request.method} is not possible."
+        detail = f"Files can be read and written here ({_FILE_METHODS}); {request.method} is not possible."
         return _problem(request, NotAllowed(detail), {"allow": _FILE_METHODS})
+
+    async def history(self, request: Request) -> Response:
+        raw_path, _ = split_target(request.scope.get("raw_path") or request.url.path.encode())
+        path = file_path(raw_path.removeprefix(HISTORY))
+        told = history.body_of(
+            await self._services.historian.history(path), [self._services.name, *self._services.peers.names]
+        )
+        if _form(request, history.FORMS) is Form.HTML:
+            return _page(history.as_page(told))
+        return _json(history.as_json(told))
+
+    async def uploads(self, request: Request) -> Response:
+        if self._uploads is None:
+            raise NoSuchPage("This server takes no resumable uploads.")
+        return await self._uploads(request)
 
     async def health(self, _request: Request) -> Response:
         """Alive: it answers. Whether it can serve is `/ready`."""
@@ -117,6 +138,10 @@ class _Routes:
             "peers": [
                 {"name": one.name, "url": one.url, "state": one.state.value, "reason": one.reason}
                 for one in self._services.peers.statuses()
+            ],
+            "owed": [
+                {"name": name, "paths": debts.paths, "lost": debts.lost}
+                for name, debts in sorted(self._services.store.debts().items())
             ],
         }
         return _json(JSON.encode(told), 200 if degraded is None else 503)

@@ -119,10 +119,10 @@ def _matches(values: list[bytes], etag: bytes | None, *, weakly: bool) -> bool:
         return True
     if len(field) > MAX_FIELD_BYTES:
         return False
-    return any(tag == etag and (weakly or not weak) for weak, tag in _tags(field))
+    return any(tag == etag and (weakly or not weak) for weak, tag in entity_tags(field))
 
 
-def _tags(field: bytes) -> list[tuple[bool, bytes]]:
+def entity_tags(field: bytes) -> list[tuple[bool, bytes]]:
     """The entity tags of a list, each with whether it is weak; none at all if any part of the list is malformed."""
     tags: list[tuple[bool, bytes]] = []
     position = 0

@@ -1,6 +1,7 @@
-"""One GET or HEAD of a file: what was asked, and the way to answer it on its connection.
+"""One request about a file: what was asked, its body while it arrives, and the way to answer it on its connection.
 
-`server.files` answers exchanges; `server.protocol` makes them, decides whose turn it is, and keeps the client's pace.
+`server.files` and `server.writing` answer exchanges; `server.protocol` makes them, decides whose turn it is, and keeps the client's
+pace.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol
 import structlog
 
 from accord.errors import AccordError
+from accord.server.body import RequestBody
 from accord.server.problems import render
 from accord.server.rendering import render_head
 
@@ -25,7 +27,7 @@ _log = structlog.get_logger("accord.http")
 
 
 class FileAnswerer(Protocol):
-    """`server.files`: answers one request by writing to its exchange, at once or from what it spawns there."""
+    """`server.files`, `server.writing`: answers one request by writing to its exchange, at once or from what it spawns there."""
 
     def __call__(self, exchange: Exchange) -> None: ...
 
@@ -36,8 +38,21 @@ class _Ignored:
     def set(self) -> None: ...
 
 
+class _Lost(_Ignored):
+    """The same for a request with a body. The protocol passes on what arrives; only the loss of the connection is told this way."""
+
+    def __init__(self, body: RequestBody) -> None:
+        self._body = body
+
+    def set(self) -> None:
+        self._body.lose()
+
+
 class Exchange:
-    """One GET or HEAD of a file and the way to answer it. uvicorn's protocol treats it as one of its request cycles."""
+    """One request about a file and the way to answer it. uvicorn's protocol treats it as one of its request cycles.
+
+    `body` is None for a read: what such a request carries is thrown away.
+    """
 
     __slots__ = (
         "_answerer",
@@ -47,6 +62,7 @@ class Exchange:
         "headers",
         "keep_alive",
         "message_event",
+        "method",
         "more_body",
         "on_response",
         "response_complete",
@@ -55,19 +71,27 @@ class Exchange:
         "wants_body",
     )
 
-    def __init__(self, protocol: AccordProtocol, answerer: FileAnswerer, method: bytes, keep_alive: bool) -> None:
+    def __init__(
+        self,
+        protocol: AccordProtocol,
+        answerer: FileAnswerer,
+        method: bytes,
+        keep_alive: bool,
+        body: RequestBody | None = None,
+    ) -> None:
         self._protocol = protocol
         self._answerer = answerer
+        self.method = method
         self.target: bytes = protocol.url
         self.headers: Headers = protocol.headers
-        self.wants_body = method == b"GET"
+        self.wants_body = method != b"HEAD"
         self.keep_alive = keep_alive
         self.started = False
         self.response_complete = False
         self.disconnected = False
-        self.body = bytearray()
+        self.body = body
         self.more_body = True
-        self.message_event = _Ignored()
+        self.message_event = _Ignored() if body is None else _Lost(body)
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a header, given in lower case; several of one name joined by a comma (RFC 9110, section 5.2)."""
@@ -84,6 +108,8 @@ class Exchange:
         if self._protocol.transport.is_closing():
             raise ConnectionResetError("the client has gone")
         self.started = True
+        if self.body is not None and not self.body.can_be_drained():
+            self.keep_alive = False
         if not self.keep_alive:
             head = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
         self._protocol.transport.write(head)
@@ -100,6 +126,9 @@ class Exchange:
     def finish(self) -> None:
         self.response_complete = True
         if not self.keep_alive:
+            if self.body is not None and not self.body.is_complete:
+                self._protocol.linger()
+                return
             self._protocol.transport.close()
         self._protocol.on_response_complete()
 
@@ -132,7 +161,7 @@ class Exchange:
 
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, AccordError | ConnectionResetError):
-            _log.error("a read failed", exc_info=error)
+            _log.error("a read failed" if self.body is None else "a write failed", exc_info=error)
         if self.started or isinstance(error, ConnectionResetError):
             self.abort()
         else:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from contextlib import aclosing
 from typing import cast
 
-from accord.engine.read import Begun, Reader, Reading, find_version
+from accord.engine.read import Begun, Reading
 from accord.engine.repr_digest import Sha256
 from accord.engine.transfer import CopyFailed
 from accord.errors import (
@@ -28,13 +28,13 @@ from accord.model.verdict import Checking, HeldVersion, Kind, State, Verdict
 from accord.server.conditional import FIELDS, Decision, Outcome, evaluate
 from accord.server.exchange import Exchange
 from accord.server.media import Form, content_type, negotiate
-from accord.server.metrics import Metrics
 from accord.server.multipart import BOUNDARY_BYTES
 from accord.server.paths import FileTarget, read_target
 from accord.server.problems import problem_of, render, rivals_refused
 from accord.server.ranges import Selection, Span, byteranges, content_range, select
 from accord.server.rendering import etag, file_head, last_modified_s, render_head, server_bodies, verdict_fields
 from accord.server.rivals import FORMS, as_json, as_multipart, as_page, parts, rivals_head
+from accord.server.services import Services
 
 ATTEMPTS_ON_CHANGE = 4
 """How often a read starts anew when its file turns out changed or damaged under it, before it says so."""
@@ -48,9 +48,10 @@ _CONDITIONS = FIELDS | {b"want-repr-digest"}
 class FileRoute:
     """Answers exchanges for one server. `now_s` tells the time in seconds since the epoch."""
 
-    def __init__(self, reader: Reader, metrics: Metrics, *, now_s: Callable[[], float] = time.time) -> None:
-        self._reader = reader
-        self._metrics = metrics
+    def __init__(self, services: Services, *, now_s: Callable[[], float] = time.time) -> None:
+        self._reader = services.reader
+        self._historian = services.historian
+        self._metrics = services.metrics
         self._now_s = now_s
         self._sha256 = Sha256()
 
@@ -176,7 +177,7 @@ class _Answer:
         if isinstance(reading.local, Checking):
             raise self._still_checking(reading.local)
         if self._query.version is not None:
-            await self._send_version(find_version(reading, self._query.version))
+            await self._send_version(await self._route._historian.find(reading, self._query.version))
             return
         problem = problem_of(verdict)
         if problem is not None:

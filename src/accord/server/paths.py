@@ -17,6 +17,7 @@ from accord.model.names import DigestPrefix, FilePath, Prefix
 
 FILES = b"/files/"
 LIST = b"/list/"
+HISTORY = b"/history/"
 
 MAX_QUERY_BYTES = 16 * 1024
 MAX_PARAMETERS = 16
@@ -110,7 +111,7 @@ def file_query(raw: bytes) -> FileQuery:
     """Raises `InvalidQuery`."""
     if not raw:
         return _PLAIN_READ
-    given = _parameters(raw, ("version", "rivals", "verify"))
+    given = parameters(raw, ("version", "rivals", "verify"))
     rivals = given.get("rivals")
     if rivals not in (None, "fail"):
         raise InvalidQuery(f"rivals={_shown(rivals)}: the only value is 'fail'.")
@@ -123,7 +124,7 @@ def file_query(raw: bytes) -> FileQuery:
 
 def list_query(raw: bytes) -> ListQuery:
     """Raises `InvalidQuery`, and `InvalidPath` for an `after` that is no path."""
-    given = _parameters(raw, ("limit", "after", "deleted", "depth"))
+    given = parameters(raw, ("limit", "after", "deleted", "depth"))
     deleted = given.get("deleted")
     if deleted not in (None, "show"):
         raise InvalidQuery(f"deleted={_shown(deleted)}: the only value is 'show'.")
@@ -148,12 +149,12 @@ def _decoded_path(raw: bytes) -> bytes:
         # Also what a browser or a proxy would have cut or turned into something else.
         raise InvalidPath(f"The address contains an unencoded '{chr(byte)}': write %{byte:02X}.")
     try:
-        return _decoded_once(raw)
+        return decoded_once(raw)
     except ValueError as error:
         raise InvalidPath(f"The path contains {error}.") from None
 
 
-def _decoded_once(raw: bytes) -> bytes:
+def decoded_once(raw: bytes) -> bytes:
     """Undo percent-encoding once; what looks encoded afterwards is literal text. Raises ValueError with the bad escape."""
     if b"%" not in raw:
         return raw
@@ -169,7 +170,8 @@ def _decoded_once(raw: bytes) -> bytes:
     return b"".join(decoded)
 
 
-def _parameters(raw: bytes, known: Collection[str]) -> dict[str, str]:
+def parameters(raw: bytes, known: Collection[str]) -> dict[str, str]:
+    """The parameters of a query, each of which must be `known`, and given once. Raises `InvalidQuery`."""
     if len(raw) > MAX_QUERY_BYTES or raw.count(b"&") >= MAX_PARAMETERS:
         raise InvalidQuery("The query is too long.")
     given: dict[str, str] = {}
@@ -185,7 +187,7 @@ def _parameters(raw: bytes, known: Collection[str]) -> dict[str, str]:
 
 def _text(raw: bytes) -> str:
     try:
-        return _decoded_once(raw).decode("utf-8", "strict")
+        return decoded_once(raw).decode("utf-8", "strict")
     except UnicodeDecodeError:
         raise InvalidQuery("The query is not UTF-8 text.") from None
     except ValueError as error:

@@ -11,27 +11,26 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from accord.codec import context_token
 from accord.errors import (
     AccordError,
     DamagedEverywhere,
     Gone,
     NoSuchPage,
     NotFound,
+    PreconditionFailed,
     RivalVersions,
     StillChecking,
     UnknownState,
 )
-from accord.model.verdict import Kind, ServerReport, State, Verdict
+from accord.model.verdict import FOLDER, Kind, ServerReport, State, Verdict
+from accord.model.writing import Refusal
 from accord.server import pages
 from accord.server.media import Form
 from accord.server.paths import encoded
-from accord.server.rendering import JSON, server_bodies, verdict_body
+from accord.server.rendering import JSON, seen_by_reader, server_bodies, verdict_body, verdict_fields
 
 TYPE_ROOT = "/problems/"
 UNKNOWN_RETRY_S = 1
-FOLDER = "a folder"
-"""How a server says that its obstacle is one (`Absent.obstacle`)."""
 
 _SENT = frozenset((Kind.IDENTICAL, Kind.STALE, Kind.PARTIAL, Kind.UNVERIFIED, Kind.DIVERGED))
 """The verdicts that come with bytes, or a choice of them."""
@@ -96,7 +95,7 @@ def problem_of(verdict: Verdict) -> AccordError | None:
     extra = {
         "servers": server_bodies(verdict.servers),
         "verdict": verdict.kind.value,
-        "context": context_token(verdict.clocks),
+        "context": seen_by_reader(verdict),
     }
     match verdict.kind:
         case Kind.MISSING:
@@ -123,6 +122,26 @@ def rivals_refused(verdict: Verdict) -> RivalVersions:
     count = len(verdict.versions)
     detail = f"'{verdict.path}' has {count} rival versions: {_with_reasons(verdict.servers)}."
     return RivalVersions(detail, path=verdict.path, extra=body)
+
+
+def write_refused(refusal: Refusal, verdict: Verdict) -> AccordError:
+    """The problem of a write that is not made as things stand in `verdict`, which is in it."""
+    path = verdict.path
+    body = msgspec.to_builtins(verdict_body(verdict))
+    error: AccordError | None
+    match refusal:
+        case Refusal.DIVERGED:
+            error = rivals_refused(verdict)
+            error.detail += " Say which you have seen (Accord-Context, If-Match), and they are superseded."
+        case Refusal.EXISTS:
+            error = PreconditionFailed(f"'{path}' exists already.{_silence(verdict)}", path=path, extra=body)
+        case Refusal.NOT_THE_VERSION:
+            what = "is not the version that the request is about" if verdict.versions else "does not exist"
+            error = PreconditionFailed(f"'{path}' {what}.{_silence(verdict)}", path=path, extra=body)
+        case Refusal.MISSING | Refusal.DELETED | Refusal.UNKNOWN:
+            error = problem_of(verdict) or UnknownState(_unknown_sentence(verdict), path=path, extra=body)
+    error.fields = (*error.fields, *verdict_fields(verdict))
+    return error
 
 
 def _missing_sentence(verdict: Verdict) -> str:

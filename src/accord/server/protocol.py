@@ -1,8 +1,8 @@
 """One connection: uvicorn's HTTP/1.1 protocol with what a public file server needs besides.
 
 Added to it: limits on the address and the header, deadlines for slow senders and for readers that have stopped, a thin path for
-reading files (no ASGI messages, no routing), and the hand-over of connections between servers. Everything else goes through uvicorn
-to the ASGI application as ever. What a file answer looks like is left to `server.files`.
+reading and writing files (no ASGI messages, no routing), and the hand-over of connections between servers. Everything else goes
+through uvicorn to the ASGI application as ever. What an answer looks like is left to `server.files` and `server.writing`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from accord.errors import AccordError, HeadersTooLarge, RequestTooSlow, UriTooLong, UsageError
+from accord.server.body import RequestBody
 from accord.server.exchange import Exchange, FileAnswerer
 from accord.server.problems import render
 from accord.server.rendering import render_head
+from accord.server.request_head import announced_bytes, check_head, origin_form, without_upgrade
 
 MAX_TARGET_BYTES = 16 * 1024
 """A path of 4,096 bytes, every one percent-encoded, and a query."""
@@ -32,6 +34,8 @@ HEAD_DEADLINE_S = 10.0
 WRITE_STALL_S = 60.0
 """How long a reader may take nothing at all before the connection is given up."""
 WRITE_BUFFER_BYTES = 1024 * 1024
+LINGER_S = 2.0
+"""How long a client that was refused while it still sends has to read the answer."""
 MAX_PIPELINED = 64
 """So many requests of one connection wait for their turn; what comes beyond them is not answered, and the connection is closed."""
 
@@ -46,6 +50,7 @@ class Handlers:
 
     files: FileAnswerer
     peer_endpoint: Callable[[], asyncio.Protocol]
+    writes: FileAnswerer
 
 
 class AccordProtocol(HttpToolsProtocol):
@@ -74,6 +79,8 @@ class AccordProtocol(HttpToolsProtocol):
         self._turn: object = None
         """The cycle that is being answered, or was last; uvicorn's `cycle` is the one that was parsed last."""
         self._is_peer = False
+        self._head_again = b""
+        """The header of a request that the parser took for an upgrade, without that."""
 
     # --- the connection ---
 
@@ -96,11 +103,7 @@ class AccordProtocol(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._is_peer:
-                self._hand_over(data[upgrade.args[0] :])
-            return
+            self._feed(data)
         except httptools.HttpParserError:
             if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
                 self.transport.close()  # in the middle of a body: whoever waits for the rest learns that none will come
@@ -113,6 +116,20 @@ class AccordProtocol(HttpToolsProtocol):
             self._refuse(HeadersTooLarge(f"The request's header is larger than {MAX_HEAD_BYTES} bytes."))
         elif self._head_bytes and self._head_deadline is None:
             self._watch_head()
+
+    def _feed(self, data: bytes) -> None:
+        """Parse. An upgrade that Accord does not know is none (RFC 9110, section 7.8), but the parser takes such a request's content
+        for the other protocol: it is given the header anew, without the field that misled it."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                head, self._head_again = self._head_again, b""
+                data = head + data[upgrade.args[0] :]
+                if self._is_peer:
+                    self._hand_over(data)
+                    return
 
     def on_response_complete(self) -> None:
         """As uvicorn's, without a timer for every answer: one for the connection looks now and then how long it has been idle."""
@@ -158,6 +175,16 @@ class AccordProtocol(HttpToolsProtocol):
         else:
             self._start_asgi_task(cycle, app)
 
+    def linger(self) -> None:
+        """Close a connection whose client still sends what nobody wants: after the answer, and not before the client can have read
+        it. Closed at once, with bytes unread, the connection would be reset, and the answer lost."""
+        self._is_deaf = True
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+            self.flow.resume_reading()
+            self.loop.call_later(LINGER_S, self.transport.close)
+
     def spawn(self, work: Coroutine[object, object, None]) -> None:
         """In a task that uvicorn knows of, and waits for when it stops."""
         task = self.loop.create_task(work)
@@ -195,14 +222,22 @@ class AccordProtocol(HttpToolsProtocol):
         self._in_head = False
         if self._is_deaf or not self._has_room():
             return
-        self._check_head()
-        if not self.url.startswith(b"/"):
-            self._take_absolute_target()
-        method = self.parser.get_method()
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        try:
+            check_head(version, self.headers)
+            if not self.url.startswith(b"/"):
+                self.url = origin_form(self.url)
+        except UsageError as refusal:
+            raise self._stop(refusal) from None
         if self.parser.should_upgrade() and self._should_upgrade():
             self._is_peer = True
+        elif self.parser.should_upgrade() and method != b"CONNECT":
+            self._head_again = without_upgrade(method, self.url, version, self.headers)
         elif self.url.startswith(FILES_PREFIX) and method in (b"GET", b"HEAD"):
-            self._begin_exchange(method)
+            self._begin_exchange(method, self._handlers.files)
+        elif self.url.startswith(FILES_PREFIX) and method in (b"PUT", b"DELETE"):
+            body = RequestBody(self, announced_bytes(self.headers), expects_continue=self.expect_100_continue)
+            self._begin_exchange(method, self._handlers.writes, body)
         else:
             self._begin_scope()
             waiting = len(self.pipeline)
@@ -211,12 +246,24 @@ class AccordProtocol(HttpToolsProtocol):
                 self._turn = self.cycle
 
     def on_body(self, body: bytes) -> None:
-        if not self._is_deaf:
+        cycle: object = self.cycle
+        if self._is_deaf:
+            return
+        if not isinstance(cycle, Exchange):
             super().on_body(body)
+        elif cycle.body is not None and not cycle.response_complete:
+            cycle.body.take(body)
 
     def on_message_complete(self) -> None:
-        if not self._is_deaf:
+        cycle: object = self.cycle
+        if self._is_deaf or self._head_again:
+            return
+        if not isinstance(cycle, Exchange):
             super().on_message_complete()
+            return
+        cycle.more_body = False
+        if cycle.body is not None:
+            cycle.body.end()
 
     def _has_room(self) -> bool:
         """Whether another request may wait for its turn. If not, the connection ends after those that do."""
@@ -224,15 +271,6 @@ class AccordProtocol(HttpToolsProtocol):
             return True
         self._end_after_answers()
         return False
-
-    def _check_head(self) -> None:
-        """What RFC 9112 (sections 2.3 and 3.2) wants refused."""
-        version = self.parser.get_http_version()
-        if version not in ("1.0", "1.1"):
-            raise self._stop(UsageError(f"This server speaks HTTP/1.1, not HTTP/{version}."))
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (not hosts and version == "1.1"):
-            raise self._stop(UsageError("The request needs one Host field."))
 
     def _begin_scope(self) -> None:
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -243,17 +281,9 @@ class AccordProtocol(HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         return self.url == PEER_TARGET and self._get_upgrade() == PEER_PROTOCOL
 
-    def _take_absolute_target(self) -> None:
-        """`GET http://host/files/x` is asked for like `GET /files/x` (RFC 9112, section 3.2.2)."""
-        try:
-            url = httptools.parse_url(self.url)
-        except httptools.HttpParserInvalidURLError:
-            raise self._stop(UsageError("The address cannot be read.")) from None
-        self.url = (url.path or b"/") + (b"?" + url.query if url.query else b"")
-
-    def _begin_exchange(self, method: bytes) -> None:
+    def _begin_exchange(self, method: bytes, answerer: FileAnswerer, body: RequestBody | None = None) -> None:
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        exchange = Exchange(self, self._handlers.files, method, keep_alive)
+        exchange = Exchange(self, answerer, method, keep_alive, body)
         self.cycle = exchange  # type: ignore[assignment]
         if not (self._is_answering or self.pipeline or self.flow.write_paused):
             self._turn = exchange
@@ -279,9 +309,6 @@ class AccordProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(UsageError(msg))
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """An upgrade that Accord does not know is answered as if it had not been asked for (RFC 9110, section 7.8)."""
 
     def _stop(self, refusal: AccordError) -> AccordError:
         self._refusal = refusal

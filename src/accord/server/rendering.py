@@ -16,7 +16,7 @@ from http import HTTPStatus
 import msgspec
 from blake3 import blake3
 
-from accord.codec import context_token, new_context_token
+from accord.codec import context_token, new_context_token, seen_token
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.verdict import HeldVersion, Kind, ServerReport, State, Verdict
 from accord.model.versions import Clock, Version
@@ -86,7 +86,17 @@ def verdict_body(verdict: Verdict) -> VerdictBody:
         verdict.kind.value,
         tuple([version_body(verdict.path, held) for held in verdict.versions]),
         server_bodies(verdict.servers),
-        context_token(verdict.clocks),
+        seen_by_reader(verdict),
+    )
+
+
+def seen_by_reader(verdict: Verdict) -> str:
+    """The causal token for a reader of the verdict. What nobody who answered could show is not in it: it must not be superseded
+    unseen."""
+    return (
+        seen_token({str(actor): counter for actor, counter in verdict.seen().items()})
+        if verdict.unseen
+        else context_token(verdict.clocks)
     )
 
 
@@ -219,7 +229,8 @@ def verdict_lines(verdict: Verdict) -> bytes:
     if verdict.kind is Kind.IDENTICAL and len(verdict.versions[0].servers) == len(verdict.servers):
         held = verdict.versions[0]
         return _agreed_lines(held.servers, held.version.digest) + _context_line(verdict.clocks)
-    return _opinion_lines(verdict.kind, verdict.servers) + _context_line(verdict.clocks)
+    context = b"Accord-Context: %b\r\n" % seen_by_reader(verdict).encode()
+    return _opinion_lines(verdict.kind, verdict.servers) + context
 
 
 def verdict_fields(verdict: Verdict) -> tuple[tuple[bytes, bytes], ...]:
@@ -227,7 +238,7 @@ def verdict_fields(verdict: Verdict) -> tuple[tuple[bytes, bytes], ...]:
     return (
         (b"accord-verdict", verdict.kind.value.encode()),
         (b"accord-replicas", replicas(verdict.servers)),
-        (b"accord-context", context_token(verdict.clocks).encode()),
+        (b"accord-context", seen_by_reader(verdict).encode()),
     )
 
 

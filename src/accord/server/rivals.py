@@ -11,6 +11,7 @@ from accord.model.verdict import HeldVersion, State, Verdict
 from accord.server import media, pages
 from accord.server.media import Form
 from accord.server.multipart import Framing, framed
+from accord.server.paths import encoded
 from accord.server.rendering import (
     etag,
     render_head,
@@ -127,6 +128,7 @@ def as_page(verdict: Verdict) -> bytes:
             ],
             caption="Servers",
         ),
+        f"<p>{pages.link(f'/history/{encoded(verdict.path)}', 'Look at the history of this file')}</p>",
     ]
     return pages.document(verdict.path, "".join(body))
 
