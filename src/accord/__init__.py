@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from accord.client.aio import AsyncClient
     from accord.client.blocking import Client
-    from accord.client.results import Download, File, ServerReport, Verdict, Version
+    from accord.client.results import Download, File, History, ServerReport, Verdict, Version, Written
     from accord.errors import AccordError
     from accord.model.verdict import Kind, State
 
@@ -22,11 +22,13 @@ _HOMES = {
     "Client": "accord.client.blocking",
     "Download": "accord.client.results",
     "File": "accord.client.results",
+    "History": "accord.client.results",
     "Kind": "accord.model.verdict",
     "ServerReport": "accord.client.results",
     "State": "accord.model.verdict",
     "Verdict": "accord.client.results",
     "Version": "accord.client.results",
+    "Written": "accord.client.results",
 }
 
 __all__ = [
@@ -35,11 +37,13 @@ __all__ = [
     "Client",
     "Download",
     "File",
+    "History",
     "Kind",
     "ServerReport",
     "State",
     "Verdict",
     "Version",
+    "Written",
     "__version__",
 ]
 

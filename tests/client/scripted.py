@@ -73,9 +73,14 @@ class Script:
     instead: list[tuple[int, str, bytes]] = field(default_factory=list)
     cut_listing: bool = False
     listing_silent: tuple[str, ...] = ()
+    executable: bool = False
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
     waiting: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def handler(self) -> type[Handler]:
+        return Handler
 
     def put(self, path: str, **copies: Copy) -> None:
         self.copies[path] = {name: copies.get(name) for name in self.names}
@@ -138,7 +143,7 @@ _PROBLEMS = {
 }
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     script: Script
 
@@ -187,6 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _content(self, content: bytes, headers: dict[str, str]) -> None:
         tag = f'"{digest_of(content)}"'
         headers["Accord-Version"] = f'{tag};size={len(content)};modified="{MODIFIED}";author="server1"'
+        headers["Accord-Version"] += ";executable" * self.script.executable
         headers |= {"ETag": tag, "Last-Modified": LAST_MODIFIED, "Content-Type": "text/plain", "Accept-Ranges": "bytes"}
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if match and self.headers.get("If-Range", tag) == tag:
@@ -282,7 +288,7 @@ class _Server(ThreadingHTTPServer):
 @contextmanager
 def serving(script: Script) -> Iterator[str]:
     """A server on a free port of loopback; its address."""
-    handler = type("Handler", (_Handler,), {"script": script})
+    handler = type("Handler", (script.handler,), {"script": script})
     with _Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

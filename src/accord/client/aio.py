@@ -1,24 +1,28 @@
 """`accord.AsyncClient`: the client for programs that run an asyncio loop.
 
-The work is in `client.reading`, `client.download`, `client.listing`; `client.blocking` is the same over a blocking transport.
+The work is in `client.reading`, `client.download`, `client.listing`, `client.writing`, `client.histories`; `client.blocking` is the
+same over a blocking transport.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from typing import Self
+from datetime import datetime
+from typing import Literal, Self
 
-from accord.client import reading
+from accord.client import histories, reading, writing
 from accord.client.download import Progress, Saving, download
 from accord.client.listing import Listing
 from accord.client.reading import Stream
-from accord.client.results import Download, File, Folder, Verdict, Version
+from accord.client.results import Download, File, Folder, History, Verdict, Version, Written
 from accord.client.servers import servers_or_default
 from accord.client.session import Session
+from accord.client.source import Content, source_of
 from accord.client.transfer import Wanted, checked_path, checked_prefix, open_transfer
 from accord.client.transport import READ_TIMEOUT_S, AsyncTransport
+from accord.client.writing import Options
 
 
 class AsyncClient:
@@ -83,6 +87,106 @@ class AsyncClient:
     def look(self, prefix: str = "") -> Listing[Verdict | Folder]:
         """The files in a folder, and each folder in it as one entry that counts what is there: far less to send than `list`."""
         return Listing(self._session, checked_prefix(prefix), folded=True)
+
+    async def put(
+        self,
+        path: str,
+        content: Content,
+        *,
+        context: str | None = None,
+        if_match: str | Collection[str] | None = None,
+        if_none_match: Literal["*"] | None = None,
+        modified: datetime | str | None = None,
+        executable: bool | None = None,
+        author: str | None = None,
+        message: str | None = None,
+        min_copies: int | None = None,
+        progress: Progress | None = None,
+    ) -> Written:
+        """Create or replace a file. `content` is bytes, a path, an open file, or pieces of bytes (also asynchronous ones).
+
+        Without conditions it takes the place of what a verdict finds at that moment; on rivals it is refused. `context`: the token of
+        the answer that the writer has seen (`Verdict.context`): what it has seen is superseded, anything else becomes a rival.
+        `if_match` is a whole digest, several, or `*`; `if_none_match="*"` demands that there is no file. A file's modified time and
+        executable bit travel with it.
+
+        Raises `RivalVersions`, `PreconditionFailed`, `Conflict`, `DiskFull`; `TooFewCopies` (`min_copies` could not be reached: its
+        `extra["stored"]` names who has it, and it is delivered to the others later, or nobody, if that was seen beforehand);
+        `WriteUnclear` (the connection ended, and nobody knows).
+        """
+        options = Options(
+            context, if_match, if_none_match is not None, modified, executable, author, message, min_copies, progress
+        )
+        return await writing.put(self._session, checked_path(path), source_of(content), options)
+
+    async def delete(
+        self,
+        path: str,
+        *,
+        context: str | None = None,
+        if_match: str | Collection[str] | None = None,
+        author: str | None = None,
+        message: str | None = None,
+        min_copies: int | None = None,
+    ) -> Written:
+        """Delete a file, on all servers. Raises `NotFound`, `Gone`, `UnknownState`, and what `put` does."""
+        options = Options(context, if_match, author=author, message=message, min_copies=min_copies)
+        return await writing.delete(self._session, checked_path(path), options)
+
+    async def copy(
+        self,
+        source: str,
+        path: str,
+        *,
+        version: str | None = None,
+        context: str | None = None,
+        if_match: str | Collection[str] | None = None,
+        if_none_match: Literal["*"] | None = None,
+        author: str | None = None,
+        message: str | None = None,
+        min_copies: int | None = None,
+    ) -> Written:
+        """Copy on the servers' side: no content travels that they hold already. `version` may be a former or a rival one."""
+        options = Options(context, if_match, if_none_match is not None, None, None, author, message, min_copies)
+        places = checked_path(source), checked_path(path)
+        return await writing.copy(self._session, *places, options, version=version)
+
+    async def move(
+        self,
+        source: str,
+        path: str,
+        *,
+        context: str | None = None,
+        if_match: str | Collection[str] | None = None,
+        if_none_match: Literal["*"] | None = None,
+        author: str | None = None,
+        message: str | None = None,
+        min_copies: int | None = None,
+    ) -> Written:
+        """Move on the servers' side, in one operation. The history of both paths tells of it."""
+        options = Options(context, if_match, if_none_match is not None, None, None, author, message, min_copies)
+        places = checked_path(source), checked_path(path)
+        return await writing.copy(self._session, *places, options, moves=True)
+
+    async def restore(
+        self,
+        path: str,
+        version: str,
+        *,
+        context: str | None = None,
+        if_match: str | Collection[str] | None = None,
+        author: str | None = None,
+        message: str | None = None,
+        min_copies: int | None = None,
+    ) -> Written:
+        """Make a former version (its digest, or 12 or more hex digits of it) the current one again, as a new version."""
+        options = Options(context, if_match, author=author, message=message, min_copies=min_copies)
+        place = checked_path(path)
+        return await writing.copy(self._session, place, place, options, version=version)
+
+    async def history(self, path: str) -> History:
+        """What happened to a path, newest first. Raises `NotFound` if nobody knows of it."""
+        return await histories.history(self._session, checked_path(path))
 
     async def close(self) -> None:
         await self._session.transport.close()

@@ -190,6 +190,10 @@ def _version_of_headers(
     return Version(digest, size_of(status, headers) or 0, modified, told.get("author", ""), holders, href)
 
 
+def is_executable(headers: Mapping[str, str]) -> bool:
+    return _told_version(headers).get("executable", "?0") in ("1", "?1")
+
+
 def _told_version(headers: Mapping[str, str]) -> dict[str, str]:
     """The parameters of `Accord-Version`; none from a server that sends no such field."""
     members = read_list(headers.get("accord-version", ""))

@@ -8,18 +8,21 @@ does in any blocking call.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, Self, TypeVar
+from datetime import datetime
+from typing import Any, Generic, Literal, Self, TypeVar
 
-from accord.client import reading
+from accord.client import histories, reading, writing
 from accord.client.download import Progress, Saving, download
 from accord.client.listing import Entry, Listing
-from accord.client.results import Download, File, Folder, Handover, ListedServer, Verdict, Version
+from accord.client.results import Download, File, Folder, Handover, History, ListedServer, Verdict, Version, Written
 from accord.client.servers import servers_or_default
 from accord.client.session import Session
+from accord.client.source import Content, source_of
 from accord.client.transfer import Transfer, Wanted, checked_path, checked_prefix, open_transfer
 from accord.client.transport import READ_TIMEOUT_S, BlockingTransport
+from accord.client.writing import Options
 
 Made = TypeVar("Made")
 
@@ -80,6 +83,106 @@ class Client:
         """The files in a folder, and each folder in it as one entry that counts what is there: far less to send than `list`."""
         return BlockingListing(Listing(self._session, checked_prefix(prefix), folded=True))
 
+    def put(
+        self,
+        path: str,
+        content: Content,
+        *,
+        context: str | None = None,
+        if_match: str | Collection[str] | None = None,
+        if_none_match: Literal["*"] | None = None,
+        modified: datetime | str | None = None,
+        executable: bool | None = None,
+        author: str | None = None,
+        message: str | None = None,
+        min_copies: int | None = None,
+        progress: Progress | None = None,
+    ) -> Written:
+        """Create or replace a file. `content` is bytes, a path, an open file, or pieces of bytes.
+
+        Without conditions it takes the place of what a verdict finds at that moment; on rivals it is refused. `context`: the token of
+        the answer that the writer has seen (`Verdict.context`): what it has seen is superseded, anything else becomes a rival.
+        `if_match` is a whole digest, several, or `*`; `if_none_match="*"` demands that there is no file. A file's modified time and
+        executable bit travel with it.
+
+        Raises `RivalVersions`, `PreconditionFailed`, `Conflict`, `DiskFull`; `TooFewCopies` (`min_copies` could not be reached: its
+        `extra["stored"]` names who has it, and it is delivered to the others later, or nobody, if that was seen beforehand);
+        `WriteUnclear` (the connection ended, and nobody knows).
+        """
+        options = Options(
+            context, if_match, if_none_match is not None, modified, executable, author, message, min_copies, progress
+        )
+        return _run(writing.put(self._session, checked_path(path), source_of(content), options))
+
+    def delete(
+        self,
+        path: str,
+        *,
+        context: str | None = None,
+        if_match: str | Collection[str] | None = None,
+        author: str | None = None,
+        message: str | None = None,
+        min_copies: int | None = None,
+    ) -> Written:
+        """Delete a file, on all servers. Raises `NotFound`, `Gone`, `UnknownState`, and what `put` does."""
+        options = Options(context, if_match, author=author, message=message, min_copies=min_copies)
+        return _run(writing.delete(self._session, checked_path(path), options))
+
+    def copy(
+        self,
+        source: str,
+        path: str,
+        *,
+        version: str | None = None,
+        context: str | None = None,
+        if_match: str | Collection[str] | None = None,
+        if_none_match: Literal["*"] | None = None,
+        author: str | None = None,
+        message: str | None = None,
+        min_copies: int | None = None,
+    ) -> Written:
+        """Copy on the servers' side: no content travels that they hold already. `version` may be a former or a rival one."""
+        options = Options(context, if_match, if_none_match is not None, None, None, author, message, min_copies)
+        places = checked_path(source), checked_path(path)
+        return _run(writing.copy(self._session, *places, options, version=version))
+
+    def move(
+        self,
+        source: str,
+        path: str,
+        *,
+        context: str | None = None,
+        if_match: str | Collection[str] | None = None,
+        if_none_match: Literal["*"] | None = None,
+        author: str | None = None,
+        message: str | None = None,
+        min_copies: int | None = None,
+    ) -> Written:
+        """Move on the servers' side, in one operation. The history of both paths tells of it."""
+        options = Options(context, if_match, if_none_match is not None, None, None, author, message, min_copies)
+        places = checked_path(source), checked_path(path)
+        return _run(writing.copy(self._session, *places, options, moves=True))
+
+    def restore(
+        self,
+        path: str,
+        version: str,
+        *,
+        context: str | None = None,
+        if_match: str | Collection[str] | None = None,
+        author: str | None = None,
+        message: str | None = None,
+        min_copies: int | None = None,
+    ) -> Written:
+        """Make a former version (its digest, or 12 or more hex digits of it) the current one again, as a new version."""
+        options = Options(context, if_match, author=author, message=message, min_copies=min_copies)
+        place = checked_path(path)
+        return _run(writing.copy(self._session, place, place, options, version=version))
+
+    def history(self, path: str) -> History:
+        """What happened to a path, newest first. Raises `NotFound` if nobody knows of it."""
+        return _run(histories.history(self._session, checked_path(path)))
+
     def close(self) -> None:
         _run(self._session.transport.close())
 
@@ -97,6 +200,7 @@ class BlockingStream:
         self._transfer = transfer
         self.digest = transfer.digest
         self.size = transfer.size
+        self.executable = transfer.executable
 
     @property
     def verdict(self) -> Verdict:

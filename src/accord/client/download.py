@@ -77,7 +77,9 @@ async def _attempt(session: Session, saving: Saving, destination: Path) -> Downl
                 raise
         finally:
             await transfer.close()
-        await perform(part.finish, destination, transfer.modified, clobber=saving.clobber)
+        await perform(
+            part.finish, destination, transfer.modified, executable=transfer.executable, clobber=saving.clobber
+        )
         return _result(saving, transfer, destination)
     finally:
         if part is not None:

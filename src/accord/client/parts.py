@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ MAX_NAME_BYTES: Final = 160
 """So much of the destination's name goes into the part's: with the digest, it stays below the 255 bytes of most file systems."""
 BLOCK_BYTES: Final = 1024 * 1024
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_FRACTION = re.compile(r"\.(\d{7,9})")
+_READABLE = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
+"""Whoever may read may run: the umask decided already who that is."""
 _PART = re.compile(r"\.(?P<hex>[0-9a-f]{64})\.accord-part\Z")
 
 
@@ -105,13 +109,17 @@ class Part:
             extra={**error.extra, "part": str(self.path), "kept_bytes": kept},
         )
 
-    def finish(self, destination: Path, modified: str | None, *, clobber: bool) -> None:
-        """fsync, rename, fsync of the folder: the destination is the old file or the whole new one, also after a crash."""
+    def finish(self, destination: Path, modified: str | None, *, executable: bool, clobber: bool) -> None:
+        """Time and executable bit, fsync, rename, fsync of the folder: the destination is the old file or the whole new one, also
+        after a crash."""
         self._written()
         with translated(destination):
             if modified is not None:
-                at_ns = (datetime.fromisoformat(modified) - _EPOCH) // timedelta(microseconds=1) * 1000
+                at_ns = _nanoseconds(modified)
                 os.utime(self._descriptor, ns=(at_ns, at_ns))
+            if executable:
+                mode = os.fstat(self._descriptor).st_mode
+                os.fchmod(self._descriptor, stat.S_IMODE(mode) | (mode & _READABLE) >> 2)
             os.fsync(self._descriptor)
             if clobber:
                 os.replace(self.path, destination)
@@ -178,6 +186,13 @@ def settle(destination: str | os.PathLike[str], name: str) -> Path:
         if not path.parent.is_dir():
             raise UsageError(f"The folder {path.parent} does not exist.")
     return path
+
+
+def _nanoseconds(modified: str) -> int:
+    """All nine digits, of which a datetime keeps six."""
+    whole = (datetime.fromisoformat(modified) - _EPOCH) // timedelta(microseconds=1) * 1000
+    digits = _FRACTION.search(modified)
+    return whole + (int(digits[1].ljust(9, "0")[6:9]) if digits else 0)
 
 
 def exists(destination: Path) -> AccordError:

@@ -29,6 +29,7 @@ class Stream:
         self._transfer = transfer
         self.digest: Digest = transfer.digest
         self.size: int | None = transfer.size
+        self.executable: bool = transfer.executable
 
     @property
     def verdict(self) -> Verdict:

@@ -89,6 +89,59 @@ class Download(msgspec.Struct, frozen=True):
     handovers: tuple[Handover, ...] = ()
 
 
+class NotStored(msgspec.Struct, frozen=True):
+    """A server that has not got a write, and why. It gets it later."""
+
+    name: ServerName
+    reason: str = ""
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A write that is durable on `stored`. `digest` is None for a deletion; `is_new`: there was no such file before; `result` is the
+    path's verdict afterwards, which a race may have made `diverged`."""
+
+    path: FilePath
+    digest: Digest | None
+    size: int
+    modified: str | None
+    author: str
+    is_new: bool
+    stored: tuple[ServerName, ...]
+    missing: tuple[NotStored, ...]
+    result: Verdict
+
+
+class Event(msgspec.Struct, frozen=True):
+    """The making of one version: `at` by the clock of the server that made it; `deed` such as `put`, `delete` or `resolve`;
+    `supersedes` are the digests of what it took the place of (None for a deletion); `servers` keep its bytes."""
+
+    digest: Digest | None
+    at: str
+    deed: str
+    size: int = 0
+    modified: str | None = None
+    author: str = ""
+    message: str = ""
+    source: str = ""
+    supersedes: tuple[Digest | None, ...] = ()
+    current: bool = False
+    servers: tuple[ServerName, ...] = ()
+    href: str | None = None
+
+
+class History(msgspec.Struct, frozen=True):
+    """What happened to a path, newest first; `servers` says who took part."""
+
+    path: FilePath
+    events: tuple[Event, ...]
+    servers: tuple[ListedServer, ...] = ()
+
+    @property
+    def silent(self) -> tuple[ListedServer, ...]:
+        """Who could not be asked: what only they remember is missing."""
+        return tuple(server for server in self.servers if server.is_silent)
+
+
 class ListedServer(msgspec.Struct, frozen=True, omit_defaults=True):
     """How one server took part in a listing; `state` is the server's own word for it."""
 

@@ -48,6 +48,10 @@ class Session:
         """The server that is asked first."""
         return self.servers[self._first]
 
+    def prefer(self, server: str) -> None:
+        """Ask this one first from now on."""
+        self._first = self.servers.index(server)
+
     def avoid(self, server: str) -> None:
         """Ask the others first from now on."""
         if self.servers[self._first] == server:
@@ -72,14 +76,14 @@ class Session:
             try:
                 reply = await self.transport.send(method, server + target, headers or {})
                 if reply.status in accept:
-                    self._first = self.servers.index(server)
+                    self.prefer(server)
                     return Answered(server, reply)
                 error = error_of(reply.status, reply.headers, await read_document(reply), path)
             except ServerUnusable as unusable:
                 failures.append((server, str(unusable)))
                 continue
             if not worth_asking_another(error):
-                self._first = self.servers.index(server)
+                self.prefer(server)
                 raise error
             failures.append((server, error))
         raise exhausted(failures, path)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from blake3 import blake3
 
-from accord.client.answers import ForeignError, digest_of, size_of, verdict_of_headers
+from accord.client.answers import ForeignError, digest_of, is_executable, size_of, verdict_of_headers
 from accord.client.fields import read_content_range
 from accord.client.results import Handover, Verdict
 from accord.client.session import Answered, Session, files_target
@@ -75,6 +75,7 @@ class Transfer:
         self.size = size_of(reply.status, reply.headers)
         self.verdict: Verdict = verdict_of_headers(wanted.path, reply.status, reply.headers)
         self.modified = self.verdict.versions[0].modified
+        self.executable = is_executable(reply.headers)
         self.handovers: list[Handover] = []
         resumed = held is not None and reply.status == 206
         self.start = held.size if held is not None and resumed else 0

@@ -5,21 +5,26 @@ suspend: it waits in the system call. So everything above is written once, as co
 with a single `send` (`client.blocking`). Rejected: a loop in a thread of its own (each block would cross two threads, Ctrl-C would have
 to be carried over, and a script that reads one file would pay for importing asyncio), and code generated twice from one source.
 
-Which server is asked, and what a status means, is left to `client.session`.
+A body goes out as it is read, a block at a time; waiting for leave to send it is `client.expect`'s. Which server is asked, and what a
+status means, is left to `client.session` and `client.writing`.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
+import httpcore2
 import httpx2
+
+from accord.client.expect import Backend, async_backend
 
 CONNECT_TIMEOUT_S: Final = 5.0
 READ_TIMEOUT_S: Final = 30.0
 """Longer than a server's `hash_wait` of 10 s: a server that first has to hash a copy is working, not dead."""
 MAX_CONNECTIONS: Final = 32
+KEEP_IDLE_S: Final = 5.0
 MAX_CONNECT_RETRIES: Final = 1
 """A kept-alive connection that the server closed meanwhile is tried once more, on a new one."""
 
@@ -27,8 +32,18 @@ Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
 
+Body = Iterable[bytes] | AsyncIterable[bytes]
+
+
 class ServerUnusable(Exception):
-    """No reply, or the rest of one, is to be had from this server. The text says why; never leaves `accord.client`."""
+    """No reply, or the rest of one, is to be had from this server. The text says why; never leaves `accord.client`.
+
+    `is_untouched`: there was no connection, so that the request has certainly done nothing.
+    """
+
+    def __init__(self, reason: str, *, is_untouched: bool = False) -> None:
+        super().__init__(reason)
+        self.is_untouched = is_untouched
 
 
 class Reply(Protocol):
@@ -48,10 +63,20 @@ class Reply(Protocol):
 
 
 class Transport(Protocol):
-    """Sends idempotent requests. Not safe to share between threads."""
+    """Not safe to share between threads."""
 
     async def send(self, method: str, url: str, headers: Mapping[str, str]) -> Reply:
-        """Raises `ServerUnusable`. A dropped kept-alive connection is retried here; everything else by the caller."""
+        """A request that changes nothing. Raises `ServerUnusable`. A dropped kept-alive connection is retried here; everything else
+        by the caller."""
+        ...
+
+    async def submit(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | None, patience_s: float
+    ) -> Reply:
+        """A request that may change something: never sent twice. A server may keep silent for `patience_s` more than usual.
+
+        Raises `ServerUnusable`, and what `body` raises.
+        """
         ...
 
     async def perform(self, work: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
@@ -63,7 +88,8 @@ class Transport(Protocol):
 
 class BlockingTransport:
     def __init__(self, *, timeout_s: float = READ_TIMEOUT_S, tls: bool = True) -> None:
-        self._client = httpx2.Client(**_options(timeout_s, tls))
+        self._client = httpx2.Client(transport=_PooledTransport(tls), **_options(timeout_s))
+        self._timeout_s = timeout_s
 
     async def send(self, method: str, url: str, headers: Mapping[str, str]) -> Reply:
         for attempt in range(MAX_CONNECT_RETRIES + 1):
@@ -75,6 +101,18 @@ class BlockingTransport:
                     raise ServerUnusable(_reason(error)) from error
         raise AssertionError("unreachable")
 
+    async def submit(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | None, patience_s: float
+    ) -> Reply:
+        assert body is None or isinstance(body, Iterable)
+        content = None if body is None else _generated(body)
+        timeout = _timeout(self._timeout_s, patience_s)
+        try:
+            request = self._client.build_request(method, url, headers=dict(headers), content=content, timeout=timeout)
+            return _BlockingReply(self._client.send(request, stream=True))
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise ServerUnusable(_reason(error), is_untouched=_never_sent(error)) from error
+
     async def perform(self, work: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
         return work(*args, **kwargs)
 
@@ -84,7 +122,8 @@ class BlockingTransport:
 
 class AsyncTransport:
     def __init__(self, *, timeout_s: float = READ_TIMEOUT_S, tls: bool = True) -> None:
-        self._client = httpx2.AsyncClient(**_options(timeout_s, tls))
+        self._client = httpx2.AsyncClient(transport=_AsyncPooledTransport(tls), **_options(timeout_s))
+        self._timeout_s = timeout_s
 
     async def send(self, method: str, url: str, headers: Mapping[str, str]) -> Reply:
         for attempt in range(MAX_CONNECT_RETRIES + 1):
@@ -96,6 +135,27 @@ class AsyncTransport:
                     raise ServerUnusable(_reason(error)) from error
         raise AssertionError("unreachable")
 
+    async def submit(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | None, patience_s: float
+    ) -> Reply:
+        content = None if body is None else self._blocks(body)
+        timeout = _timeout(self._timeout_s, patience_s)
+        try:
+            request = self._client.build_request(method, url, headers=dict(headers), content=content, timeout=timeout)
+            return _AsyncReply(await self._client.send(request, stream=True))
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise ServerUnusable(_reason(error), is_untouched=_never_sent(error)) from error
+
+    async def _blocks(self, body: Body) -> AsyncIterator[bytes]:
+        """A blocking source is read where it holds nobody up."""
+        if isinstance(body, AsyncIterable):
+            async for block in body:
+                yield block
+            return
+        blocks = iter(body)
+        while block := await self.perform(next, blocks, b""):
+            yield block
+
     async def perform(self, work: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
         import asyncio  # here, as the blocking face does without: a tenth of a second that `accord get` saves
 
@@ -103,6 +163,18 @@ class AsyncTransport:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+class _PooledTransport(httpx2.HTTPTransport):
+    """The library's own, over connections that wait for leave to send a body."""
+
+    def __init__(self, tls: bool) -> None:
+        self._pool = httpcore2.ConnectionPool(**_pool_options(tls), network_backend=Backend())
+
+
+class _AsyncPooledTransport(httpx2.AsyncHTTPTransport):
+    def __init__(self, tls: bool) -> None:
+        self._pool = httpcore2.AsyncConnectionPool(**_pool_options(tls), network_backend=async_backend())
 
 
 class _BlockingReply:
@@ -139,20 +211,47 @@ class _AsyncReply:
         await self._response.aclose()
 
 
-def _options(timeout_s: float, tls: bool) -> dict[str, Any]:
+def _options(timeout_s: float) -> dict[str, Any]:
     """`trust_env` is off: proxies and .netrc of the environment are for the web, not for a server named by its address.
 
     `Accept-Encoding: identity`, because a digest is of the file's bytes, and byte ranges must count them.
-    Where no address is https, the context trusts nobody: loading the certificates would cost more than most commands do.
     """
     return {
-        "timeout": httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-        "limits": httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+        "timeout": _timeout(timeout_s),
         "headers": {"User-Agent": "accord", "Accept-Encoding": "identity"},
-        "verify": httpx2.create_ssl_context(trust_env=False) if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         "trust_env": False,
         "follow_redirects": False,
     }
+
+
+def _pool_options(tls: bool) -> dict[str, Any]:
+    """Where no address is https, the context trusts nobody: loading the certificates would cost more than most commands do."""
+    return {
+        "ssl_context": httpx2.create_ssl_context(trust_env=False) if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        "max_connections": MAX_CONNECTIONS,
+        "max_keepalive_connections": MAX_CONNECTIONS,
+        "keepalive_expiry": KEEP_IDLE_S,
+    }
+
+
+def _timeout(timeout_s: float, patience_s: float = 0.0) -> httpx2.Timeout:
+    return httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S), read=timeout_s + patience_s)
+
+
+def _generated(body: Iterable[bytes]) -> Iterator[bytes]:
+    """A generator of our own: the library would take a list or bytes for something to be sent as a whole."""
+    yield from body
+
+
+def _never_sent(error: Exception) -> bool:
+    return isinstance(
+        error,
+        httpx2.ConnectError
+        | httpx2.ConnectTimeout
+        | httpx2.PoolTimeout
+        | httpx2.UnsupportedProtocol
+        | httpx2.InvalidURL,
+    )
 
 
 def _was_dropped(error: Exception) -> bool:
