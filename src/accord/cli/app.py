@@ -23,6 +23,13 @@ COMMANDS: Final = {
     "cat": "accord.cli.show",
     "stat": "accord.cli.show",
     "ls": "accord.cli.show",
+    "put": "accord.cli.put",
+    "rm": "accord.cli.remove",
+    "cp": "accord.cli.copy",
+    "mv": "accord.cli.copy",
+    "log": "accord.cli.history",
+    "restore": "accord.cli.history",
+    "resolve": "accord.cli.resolve",
     "diff": "accord.cli.diff",
     "serve": "accord.cli.serve",
     "demo": "accord.cli.demo",
@@ -30,8 +37,10 @@ COMMANDS: Final = {
 }
 """Which module has which command."""
 
+STDIN: Final = "/dev/stdin"
 STDOUT: Final = "/dev/stdout"
-"""What `-` stands for in `accord get`: the parser takes a bare `-` for an option that it does not know."""
+_DASH: Final = {"get": STDOUT, "put": STDIN, "resolve": STDIN}
+"""What `-` stands for: the parser takes a bare `-` for an option that it does not know."""
 
 EXIT_INTERRUPTED: Final = 130
 
@@ -39,7 +48,7 @@ HELP: Final = """Keep the same files on several servers, and learn the truth abo
 
 Ask any server for a file: it compares its copy with the others' while it answers, and rival versions are never hidden.
 
-For example: `accord demo`, `accord get notes.txt`, `accord stat notes.txt --server http://127.0.0.1:65002`.
+For example: `accord demo`, `accord put notes.txt`, `accord get notes.txt`, `accord stat notes.txt --server http://127.0.0.1:65002`.
 """
 
 EPILOGUE: Final = """Exit codes: 0 ok, 1 error, 2 usage, 3 some server could not be asked, 4 not authorised, 5 not found,
@@ -122,10 +131,11 @@ def _perform(tokens: Sequence[str]) -> int:
 
 def _without_dash(tokens: Sequence[str]) -> list[str]:
     """Behind `--` a `-` is a name like any other, and the parser knows that by itself."""
-    if tokens[:1] != ["get"]:
+    meant = _DASH.get(tokens[0]) if tokens else None
+    if meant is None:
         return list(tokens)
     end = tokens.index("--") if "--" in tokens else len(tokens)
-    return [STDOUT if token == "-" else token for token in tokens[:end]] + list(tokens[end:])
+    return [meant if token == "-" else token for token in tokens[:end]] + list(tokens[end:])
 
 
 def _usage(tokens: Sequence[str], error: Exception) -> AccordError:

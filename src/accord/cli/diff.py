@@ -102,21 +102,22 @@ def _side(verdict: Verdict, number: int, label: str | None = None) -> Side:
     from accord.cli.outcomes import Side
 
     version = verdict.versions[number]
-    title = label or ("+".join(version.servers) or words.short(version.digest))
+    title = label or words.label(verdict, version)
     return Side(title, version.digest, version.size, version.servers)
 
 
 def _named(verdict: Verdict, word: str) -> Side:
     """What a server's name or a digest stands for. Raises `UsageError`, `InvalidQuery`."""
+    from accord.cli import words
     from accord.cli.outcomes import Side
     from accord.errors import UsageError
     from accord.model.names import DigestPrefix
 
-    for number, version in enumerate(verdict.versions):
-        if word in version.servers:
-            return _side(verdict, number, word)
     for report in verdict.servers:
         if report.name == word:
+            for number, version in enumerate(verdict.versions):
+                if word in words.label(verdict, version).split("+"):
+                    return _side(verdict, number, word)
             if report.digest is None:
                 raise UsageError(
                     f"{word} has no copy of {verdict.path} to compare (its state is {report.state.value})."

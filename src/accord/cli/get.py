@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from accord.cli.app import STDOUT
-from accord.cli.options import DEFAULTS, Common, Verify
+from accord.cli.options import DEFAULT_JOBS, DEFAULTS, Common, DryRun, Jobs, Recursive, Verify, checked_jobs
 
 if TYPE_CHECKING:
     from accord.cli.outcomes import Fetched
     from accord.cli.output import Output
+    from accord.cli.progress import Watch
     from accord.client.blocking import Client
     from accord.errors import RivalVersions
 
@@ -45,24 +46,34 @@ def get(
     no_resume: Annotated[bool, Parameter(name="--no-resume", negative=(), show_default=False)] = False,
     no_clobber: Annotated[bool, Parameter(name="--no-clobber", negative=(), show_default=False)] = False,
     strict: Annotated[bool, Parameter(name="--strict", negative=(), show_default=False)] = False,
+    recursive: Recursive = False,
+    jobs: Jobs = DEFAULT_JOBS,
+    dry_run: DryRun = False,
     common: Common = DEFAULTS,
 ) -> int:
-    """Save files: `accord get PATH [DEST]`, or `accord get PATH PATH... FOLDER`.
+    """Save files: `accord get PATH [DEST]`, `accord get PATH PATH... FOLDER`, or `accord get -r PREFIX [FOLDER]`.
 
     DEST is a file, a folder, or `-` for stdout; without it, the file goes into the current folder under its own name. What is there is
     replaced in one step, once the whole file has arrived and its digest was right. An interrupted download is resumed by the next.
 
-    Rival versions are all saved, side by side, named by the servers that hold them (`notes.server1.txt`,
-    `notes.server2+server3.txt`), and the exit code is 6. They never replace a file that has other contents: then a number is added.
+    Rival versions are all saved, side by side, named by the servers that have them at the path (`notes.server1.txt`,
+    `notes.server2+server3.txt`) or else by their digest, and the exit code is 6. They never replace a file that has other contents:
+    then a number is added.
 
     A file that was delivered while some server could not be asked is exit code 0 with a note on stderr; with --strict it is 3. Of
     several paths, the first failure gives the exit code, and the others are fetched all the same.
+
+    With --recursive, everything below PREFIX is saved in FOLDER, several files at a time. What is there already, by its digest, is
+    skipped, and an interrupted run that is started again finishes the rest. Nothing is written through links. What failed is named,
+    the others go on, and the exit code is that of the worst. With --json, one value a line: a file, and at the end a summary.
 
     Examples:
 
         accord get notes.txt
 
         accord get photos/cat.png photos/dog.png --to pictures
+
+        accord get -r photos pictures
 
     Parameters
     ----------
@@ -80,9 +91,21 @@ def get(
         Leave a file alone that is there already (exit code 1).
     strict
         Exit code 3 if some server could not be asked.
+    recursive
+        Save everything below a prefix.
+    jobs
+        How many files at a time, with --recursive.
+    dry_run
+        Only show what would be done.
     """
     sources, destination = _destination(paths, to)
     choices = Choices(version, verify, not no_resume, not no_clobber, strict)
+    if recursive:
+        return _get_tree(sources, destination, choices, checked_jobs(jobs), dry_run, common)
+    if dry_run:
+        for path in sources:
+            common.output().note(f"would save {path} in {destination}")
+        return 0
     out = common.output()
     with common.client() as client:
         if destination == STDOUT:
@@ -106,16 +129,28 @@ def _destination(paths: tuple[str, ...], to: str | None) -> tuple[tuple[str, ...
     return sources, destination
 
 
+def _get_tree(
+    sources: tuple[str, ...], destination: str, choices: Choices, jobs: int, dry_run: bool, common: Common
+) -> int:
+    from accord.cli.get_tree import get_tree
+    from accord.errors import UsageError
+
+    if len(sources) > 1 or choices.version is not None or destination == STDOUT:
+        raise UsageError("--recursive takes one prefix and one folder, and the current versions of everything in it.")
+    return get_tree(sources[0], Path(destination), choices, jobs, dry_run, common)
+
+
 def _get_each(
     client: Client, sources: tuple[str, ...], destination: str, choices: Choices, out: Output
 ) -> tuple[list[Fetched], int]:
+    from accord.cli.progress import progress_of
     from accord.errors import AccordError
 
     results: list[Fetched] = []
     code = 0
     for path in sources:
         try:
-            result, outcome = _get_one(client, path, destination, choices, out)
+            result, outcome = get_one(client, path, destination, choices, out, progress_of)
             results.append(result)
         except AccordError as error:
             if len(sources) == 1:
@@ -126,12 +161,14 @@ def _get_each(
     return results, code
 
 
-def _get_one(client: Client, path: str, destination: str, choices: Choices, out: Output) -> tuple[Fetched, int]:
+def get_one(
+    client: Client, path: str, destination: str, choices: Choices, out: Output, progress_of: Watch
+) -> tuple[Fetched, int]:
+    """One path, whatever it is, and the exit code that it stands for."""
     from msgspec import UNSET
 
     from accord.cli import words
     from accord.cli.outcomes import Fetched, SavedFile
-    from accord.cli.progress import progress_of
     from accord.errors import RivalVersions, Unavailable
 
     try:
@@ -146,7 +183,7 @@ def _get_one(client: Client, path: str, destination: str, choices: Choices, out:
                 clobber=choices.clobber,
             )
     except RivalVersions as rivals:
-        return _save_rivals(client, path, destination, rivals, choices, out), rivals.exit_code
+        return _save_rivals(client, path, destination, rivals, choices, out, progress_of), rivals.exit_code
     servers = saved.verdict.versions[0].servers
     file = SavedFile(
         saved.destination, saved.digest, saved.size, servers, saved.resumed_from_bytes, saved.handovers or UNSET
@@ -161,11 +198,16 @@ def _get_one(client: Client, path: str, destination: str, choices: Choices, out:
 
 
 def _save_rivals(
-    client: Client, path: str, destination: str, rivals: RivalVersions, choices: Choices, out: Output
+    client: Client,
+    path: str,
+    destination: str,
+    rivals: RivalVersions,
+    choices: Choices,
+    out: Output,
+    progress_of: Watch,
 ) -> Fetched:
     from accord.cli import words
     from accord.cli.outcomes import Fetched, SavedFile
-    from accord.cli.progress import progress_of
     from accord.client.parts import settle
     from accord.client.results import Verdict, convert
     from accord.model.names import FilePath
@@ -180,7 +222,7 @@ def _save_rivals(
         if not version.servers:
             out.note(f"{path}: no good copy of {version.digest} is left; it was not saved")
             continue
-        target, is_there = _free_name(base, version.servers, version.digest)
+        target, is_there = _free_name(base, words.label(verdict, version), version.digest)
         if is_there:
             files.append(SavedFile(str(target), version.digest, version.size, version.servers, version.size))
             continue
@@ -192,7 +234,7 @@ def _save_rivals(
     return Fetched(verdict.path, verdict, tuple(files))
 
 
-def _free_name(base: Path, servers: tuple[str, ...], digest: bytes) -> tuple[Path, bool]:
+def _free_name(base: Path, label: str, digest: bytes) -> tuple[Path, bool]:
     """`notes.txt` held by two servers becomes `notes.server1+server2.txt`; with a number, where that is a file with other contents.
 
     No server's name contains a `+`, and no server holds two rivals: the names of one dispute never collide. Also says whether
@@ -200,7 +242,7 @@ def _free_name(base: Path, servers: tuple[str, ...], digest: bytes) -> tuple[Pat
     """
     number = 1
     while True:
-        middle = "+".join(servers) + (f".{number}" if number > 1 else "")
+        middle = label + (f".{number}" if number > 1 else "")
         stem = base.stem.encode()[: 250 - len(middle) - len(base.suffix.encode())].decode(errors="ignore")
         target = base.with_name(f"{stem}.{middle}{base.suffix}")
         if not target.exists() and not target.is_symlink():

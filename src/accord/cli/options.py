@@ -1,12 +1,13 @@
-"""The options that every client command has, and the client they make.
+"""The options that several client commands have, and the client they make.
 
 What the commands do with it is in their own files.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -57,3 +58,80 @@ class Common:
 
 
 DEFAULTS = Common()
+
+_WRITING = Group("Options of every change", sort_key=90)
+
+
+@Parameter(name="*", group=_WRITING)
+@dataclass(frozen=True)
+class Signed:
+    """What a change says of itself.
+
+    Parameters
+    ----------
+    message
+        Why: one line for the history.
+    author
+        Who: for the history; without it, you at this machine.
+    min_copies
+        Fail (exit code 3) if fewer servers than this hold it durably; without it, what the cluster is set to.
+    """
+
+    message: Annotated[str | None, Parameter(name=["--message", "-m"], negative=())] = None
+    author: Annotated[str | None, Parameter(name="--author", negative=())] = None
+    min_copies: Annotated[int | None, Parameter(name="--min-copies", negative=())] = None
+
+    @property
+    def signature(self) -> str:
+        if self.author is not None:
+            return self.author
+        import getpass
+        import socket
+
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):  # a number without a name, as containers have
+            user = str(os.getuid())
+        return f"{user}@{socket.gethostname()}"
+
+    def options(self) -> dict[str, Any]:
+        """For the client's methods."""
+        return {"author": self.signature, "message": self.message, "min_copies": self.min_copies}
+
+
+@Parameter(name="*", group=_WRITING)
+@dataclass(frozen=True)
+class Guard:
+    """What must be there for the change to be made.
+
+    Parameters
+    ----------
+    if_match
+        Only if this is the current version: its whole digest.
+    if_absent
+        Only if there is no such file.
+    """
+
+    if_match: Annotated[str | None, Parameter(name="--if-match", negative=())] = None
+    if_absent: Annotated[bool, Parameter(name="--if-absent", negative=(), show_default=False)] = False
+
+    def options(self) -> dict[str, Any]:
+        return {"if_match": self.if_match, "if_none_match": "*" if self.if_absent else None}
+
+
+UNSIGNED = Signed()
+UNGUARDED = Guard()
+
+DEFAULT_JOBS = 8
+MAX_JOBS = 64
+Jobs = Annotated[int, Parameter(name=["--jobs", "-j"], negative=())]
+DryRun = Annotated[bool, Parameter(name=["--dry-run", "-n"], negative=(), show_default=False)]
+Recursive = Annotated[bool, Parameter(name=["--recursive", "-r"], negative=(), show_default=False)]
+
+
+def checked_jobs(jobs: int) -> int:
+    from accord.errors import UsageError
+
+    if not 1 <= jobs <= MAX_JOBS:
+        raise UsageError(f"--jobs takes a number from 1 to {MAX_JOBS}.")
+    return jobs

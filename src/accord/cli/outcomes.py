@@ -5,9 +5,11 @@ Making them is the commands' part, showing them `cli.output`'s.
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import msgspec
 
-from accord.client.results import Handover, Verdict
+from accord.client.results import Handover, Verdict, Written
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.verdict import Kind
 
@@ -59,3 +61,37 @@ class Comparison(msgspec.Struct, frozen=True):
     verdict: Kind
     identical: bool
     differences: tuple[Difference, ...]
+
+
+Deed = Literal["stored", "saved", "deleted", "same", "skipped", "failed", "would store", "would save", "would delete"]
+
+
+class TreeItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one file of a tree. `path` is Accord's, `local` this machine's; `reason` says why it was skipped or failed, and
+    `problem` is the error as JSON. `same`: it was there already."""
+
+    did: Deed
+    path: str | None = None
+    local: str | None = None
+    size: int | None = None
+    written: Written | None = None
+    fetched: Fetched | None = None
+    reason: str | None = None
+    problem: dict[str, Any] | None = None
+    exit_code: int = 0
+
+
+class TreeSummary(msgspec.Struct, frozen=True):
+    """How many files met which fate, and the exit code: that of the worst."""
+
+    summary: dict[Deed, int]
+    exit_code: int
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """What was chosen for one path, in words. `written` is None where nothing was to be changed (`--dry-run`); an undoing makes
+    several versions, of which it is the last."""
+
+    path: FilePath
+    chosen: str
+    written: Written | None

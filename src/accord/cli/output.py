@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
-from accord.cli import words
-from accord.cli.outcomes import Comparison, Difference, Fetched
-from accord.client.results import SILENT, Folder, ServerReport, Verdict, Version, convert, encode
+from accord.cli import lines, words
+from accord.cli.outcomes import Comparison, Fetched, Resolved, TreeItem, TreeSummary
+from accord.client.results import (
+    SILENT,
+    Folder,
+    History,
+    ServerReport,
+    Verdict,
+    Written,
+    convert,
+    encode,
+)
 from accord.errors import AccordError, UsageError
 
 _GREEN, _RED, _CYAN, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
@@ -32,6 +41,20 @@ class Output(Protocol):
         ...
 
     def comparison(self, comparison: Comparison) -> None: ...
+
+    def written(self, written: Written) -> None:
+        """One change that was made."""
+        ...
+
+    def history(self, history: History) -> None: ...
+
+    def resolved(self, resolved: Resolved) -> None: ...
+
+    def item(self, item: TreeItem) -> None:
+        """One file of a tree."""
+        ...
+
+    def summary(self, summary: TreeSummary) -> None: ...
 
     def note(self, text: str) -> None:
         """Something worth knowing that is no result."""
@@ -63,7 +86,7 @@ class TextOutput:
     def verdict(self, verdict: Verdict) -> None:
         self._line(f"{verdict.path}: {words.sentence(verdict)}")
         for version in verdict.versions:
-            self._line(f"  {_version_line(version)}")
+            self._line(f"  {lines.version_line(version)}")
         if not verdict.servers:
             return
         self._line("")
@@ -72,7 +95,7 @@ class TextOutput:
 
     def entry(self, entry: Verdict | Folder, *, long: bool) -> None:
         if isinstance(entry, Folder):
-            self._line(_folder_line(entry, long=long))
+            self._line(lines.folder_line(entry, long=long))
             return
         newest = entry.versions[0] if entry.versions else None
         amount = "-" if newest is None or newest.digest is None else words.size(newest.size)
@@ -90,7 +113,44 @@ class TextOutput:
             if difference.text is not None:
                 self._diff(difference.text)
             elif not difference.identical:
-                self._line(_binary(comparison.path, difference))
+                self._line(lines.binary(comparison.path, difference))
+
+    def written(self, written: Written) -> None:
+        amount = "" if written.digest is None else f"  {words.size(written.size)}"
+        self._line(f"{written.path}{amount}  {words.stored(written)}")
+
+    def history(self, history: History) -> None:
+        for event in history.events:
+            self._line(lines.event_line(event))
+            if event.message:
+                self._line(f"    {event.message}")
+
+    def resolved(self, resolved: Resolved) -> None:
+        fate = words.stored(resolved.written) if resolved.written is not None else "nothing was changed"
+        self._line(f"{resolved.path}: {resolved.chosen}; {fate}")
+
+    def item(self, item: TreeItem) -> None:
+        name = item.path if item.path is not None else item.local
+        match item.did:
+            case "stored" | "deleted" if item.written is not None:
+                self.written(item.written)
+            case "saved" if item.fetched is not None:
+                self.fetched([item.fetched], several=True)
+            case "failed":
+                if item.fetched is not None:
+                    self.fetched([item.fetched], several=True)
+                self._aside(f"accord: {name}: {item.reason}")
+            case "skipped":
+                self._aside(f"accord: {name}: skipped, {item.reason}")
+            case "same":
+                pass
+            case _:
+                amount = "" if item.size is None else f"  {words.size(item.size)}"
+                self._line(f"{name}{amount}  {item.did}")
+
+    def summary(self, summary: TreeSummary) -> None:
+        told = [f"{number:,} {lines.FATES[did]}" for did, number in summary.summary.items() if number]
+        self._aside(f"accord: {', '.join(told) or 'nothing to do'}")
 
     def note(self, text: str) -> None:
         self._aside(f"accord: {text}")
@@ -103,7 +163,8 @@ class TextOutput:
             if isinstance(version, dict):
                 held = words.names(str(name) for name in version.get("servers", ()))
                 self._aside(f"  {version.get('digest') or 'deleted'}  {version.get('size', 0)} bytes  {held}")
-
+        if error.extra.get("stored"):
+            self._aside(f"  {words.stored_so_far(error.extra)}")
         silent = [one for one in _reports(error) if one.state in SILENT]
         if silent and error.extra.get("versions"):
             self._aside(f"  {words.silence(silent)}, which may have another version")
@@ -154,20 +215,26 @@ class JsonOutput:
     def comparison(self, comparison: Comparison) -> None:
         self._value(comparison)
 
+    def written(self, written: Written) -> None:
+        self._value(written)
+
+    def history(self, history: History) -> None:
+        self._value(history)
+
+    def resolved(self, resolved: Resolved) -> None:
+        self._value(resolved)
+
+    def item(self, item: TreeItem) -> None:
+        self._value(item)
+
+    def summary(self, summary: TreeSummary) -> None:
+        self._value(summary)
+
     def note(self, text: str) -> None:
         """Nothing: what a note tells is in the results."""
 
     def error(self, error: AccordError) -> None:
-        problem = {
-            "type": "/problems/" + error.type,
-            "title": error.title,
-            "status": error.status,
-            "detail": error.detail,
-            "path": error.path,
-            "servers": [],
-            **error.extra,
-        }
-        self._stderr.write(encode(problem).decode() + "\n")
+        self._stderr.write(encode(problem_of(error)).decode() + "\n")
         self._stderr.flush()
 
     def _value(self, value: object) -> None:
@@ -178,34 +245,24 @@ def output(*, json: bool) -> Output:
     return JsonOutput() if json else TextOutput()
 
 
+def problem_of(error: AccordError) -> dict[str, Any]:
+    """An error in the servers' own shape (RFC 9457)."""
+    return {
+        "type": "/problems/" + error.type,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "path": error.path,
+        "servers": [],
+        **error.extra,
+    }
+
+
 def _reports(error: AccordError) -> tuple[ServerReport, ...]:
     try:
         return convert(tuple[ServerReport, ...], error.extra.get("servers", ()))
     except AccordError:
         return ()
-
-
-def _folder_line(folder: Folder, *, long: bool) -> str:
-    files = f"{folder.files:,} file{'' if folder.files == 1 else 's'}"
-    kinds = [kind.value for kind in folder.verdicts]
-    line = f"{files:>10}  {kinds[0] if len(kinds) == 1 else 'mixed':<10}  " + (" " * (20 + 2 + 12 + 2) if long else "")
-    counts = ", ".join(f"{count:,} {kind.value}" for kind, count in folder.verdicts.items())
-    return f"{line}{folder.folder}" + (f"  [{counts}]" if len(kinds) > 1 else "")
-
-
-def _version_line(version: Version) -> str:
-    if version.digest is None:
-        return f"deleted  {words.moment(version.modified)}  by {version.author or '?'}  on {words.holders_of(version)}"
-    by = f"  by {version.author}" if version.author else ""
-    amount = f"{words.size(version.size)}  {words.moment(version.modified)}"
-    return f"{version.digest}  {amount}{by}  on {words.holders_of(version)}"
-
-
-def _binary(path: str, difference: Difference) -> str:
-    sides = "".join(
-        f"\n  {side.label}: {side.size} bytes, {side.digest or 'deleted'}" for side in (difference.old, difference.new)
-    )
-    return f"{path}: the versions differ (not compared by lines){sides}"
 
 
 def _colour(line: str) -> str:

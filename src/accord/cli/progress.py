@@ -6,14 +6,17 @@ Drawing is rich's; how often progress is told is the client's.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from accord.cli.words import visible
 
 if TYPE_CHECKING:
     from accord.client.download import Progress
+
+    Watch = Callable[[str], AbstractContextManager[Progress | None]]
+    """Watching one transfer of that title."""
 
 
 @contextmanager
@@ -41,3 +44,9 @@ def progress_of(title: str) -> Iterator[Progress | None]:
             bars.update(task, completed=done_bytes, total=total_bytes)
 
         yield tell
+
+
+@contextmanager
+def nobody_watches(_title: str) -> Iterator[Progress | None]:
+    """Where many files are under way at once, a line for each that is done tells enough."""
+    yield None

@@ -6,14 +6,15 @@ Where the words go is left to `cli.output`.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-from accord.client.results import Handover, ServerReport, Verdict, Version
+from accord.client.results import Handover, NotStored, ServerReport, Verdict, Version, Written, convert
 from accord.model.names import Digest
 from accord.model.verdict import Kind, State
 
 SHORT_HEX: Final = 12
+_AT_PATH: Final = frozenset({State.CURRENT, State.RIVAL, State.DELETED})
 _KIB: Final = 1024
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -85,6 +86,30 @@ def silence(silent: Iterable[ServerReport]) -> str:
     return "; ".join(told) or "could not ask anybody"
 
 
+def stored(written: Written) -> str:
+    """Who has it, and who gets it later."""
+    deed = "deleted" if written.digest is None else "stored"
+    text = f"{deed} on {names(written.stored)}{_later(written.missing)}"
+    if written.result.verdict is Kind.DIVERGED:
+        text += f"; somebody else wrote at the same time: {sentence(written.result)}"
+    return text
+
+
+def stored_so_far(told: Mapping[str, Any]) -> str:
+    """Likewise, from the members of a problem."""
+    stored, missing = told.get("stored", ()), convert(tuple[NotStored, ...], told.get("missing", ()))
+    return f"stored on {names(str(name) for name in stored)}{_later(missing)}"
+
+
+def _later(missing: Iterable[NotStored]) -> str:
+    reasons = ((one.name, f" ({one.reason.rstrip('.')})" if one.reason else "") for one in missing)
+    return "".join(f"; {name} gets it later{reason}" for name, reason in reasons)
+
+
+def count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def handover(path: str, one: Handover) -> str:
     by = "it was asked again" if one.continued_by == one.broken_off else f"continued from {one.continued_by}"
     return f"{path}: {one.broken_off} broke off at {one.at_bytes} bytes; {by}"
@@ -92,6 +117,13 @@ def handover(path: str, one: Handover) -> str:
 
 def holders_of(version: Version) -> str:
     return names(version.servers)
+
+
+def label(verdict: Verdict, version: Version) -> str:
+    """What tells one rival from the others: the servers that have it at the path. One that is only kept aside, which every server does
+    with all rivals, has its digest for a name."""
+    at_path = [one.name for one in verdict.servers if one.digest == version.digest and one.state in _AT_PATH]
+    return "+".join(at_path) or short(version.digest)
 
 
 def visible(text: str) -> str:

@@ -1,0 +1,252 @@
+"""`accord resolve`: a person's choice among rival versions, for one path or many, recorded and undone.
+
+What is chosen is decided in `cli.choices`; the write goes out with what the verdict has seen, so that a rival that came meanwhile
+is not buried.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from accord.cli.app import STDIN
+from accord.cli.options import DEFAULTS, UNSIGNED, Common, DryRun, Signed
+
+if TYPE_CHECKING:
+    from accord.cli.choices import Choice
+    from accord.cli.outcomes import Resolved
+    from accord.cli.output import Output
+    from accord.client.blocking import Client
+    from accord.client.results import Event, Verdict, Written
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the options of the command amount to."""
+
+    keep: str | None
+    merge: bool
+    markers: bool
+    file: str | None
+    undo: bool
+    dry_run: bool
+    signed: Signed
+
+
+def app_command(app: App) -> None:
+    app.command(resolve, usage="Usage: accord resolve [OPTIONS] PATH")
+
+
+def resolve(
+    path: str,
+    /,
+    *,
+    keep: Annotated[str | None, Parameter(name="--keep", negative=())] = None,
+    merge: Annotated[bool, Parameter(name="--merge", negative=(), show_default=False)] = False,
+    markers: Annotated[bool, Parameter(name="--markers", negative=(), show_default=False)] = False,
+    file: Annotated[str | None, Parameter(name="--file", negative=())] = None,
+    undo: Annotated[bool, Parameter(name="--undo", negative=(), show_default=False)] = False,
+    dry_run: DryRun = False,
+    signed: Signed = UNSIGNED,
+    common: Common = DEFAULTS,
+) -> int:
+    """Settle rival versions: keep one, merge them, or store something else in their place.
+
+    PATH may be a pattern in quotes: `*` and `?` stand for characters of one name, `**` for folders too; then every file with rivals
+    that matches is resolved, one after the other. With --keep no content passes through this machine. The choice becomes a new
+    version that supersedes the rivals; they stay in the history, with who chose and why. A rival that comes meanwhile stays a
+    rival.
+
+    --merge puts together what each side changed since the version that they both come from; text only. Where both changed the same
+    lines, nothing is stored (exit code 6) unless --markers is given.
+
+    --undo takes back a choice, as long as it is the current version: the rivals that it superseded become rivals again.
+
+    Exit code 3 if some server gets it later, 6 if rivals remain.
+
+    Examples:
+
+        accord resolve notes.txt --keep server2 --message "the longer one"
+
+        accord resolve notes.txt --merge
+
+        accord resolve 'photos/**' --keep newest --dry-run
+
+    Parameters
+    ----------
+    path
+        A file with rival versions, or a pattern.
+    keep
+        Which one: a server's name, a digest (12 hex digits are enough), `newest`, `largest`, or `deleted` for no file at all.
+    merge
+        Merge all of them by lines.
+    markers
+        With --merge: write both sides down where they conflict.
+    file
+        Store this file in their place; `-` is stdin.
+    undo
+        Bring back the rivals that the last choice superseded.
+    dry_run
+        Only show what would be chosen.
+    """
+    from accord.errors import UsageError
+
+    if (keep is not None) + merge + (file is not None) + undo != 1:
+        raise UsageError("Say what to do, in one way: --keep, --merge, --file or --undo.")
+    if markers and not merge:
+        raise UsageError("--markers goes with --merge.")
+    wanted = Wanted(keep, merge, markers, file, undo, dry_run, signed)
+    out = common.output()
+    with common.client() as client:
+        pattern = pattern_of(path)
+        if pattern is None or (file is not None or undo):
+            resolved, code = _one(client, path, wanted)
+            out.resolved(resolved)
+            return code
+        return _each(client, _diverged(client, pattern, path), wanted, out)
+
+
+def _each(client: Client, paths: list[str], wanted: Wanted, out: Output) -> int:
+    from accord.cli.trees import worst
+    from accord.errors import AccordError
+
+    codes = {0}
+    for path in paths:
+        try:
+            resolved, code = _one(client, path, wanted)
+            out.resolved(resolved)
+        except AccordError as error:
+            out.error(error)
+            code = error.exit_code
+        codes.add(code)
+    return worst(codes)
+
+
+def _one(client: Client, path: str, wanted: Wanted) -> tuple[Resolved, int]:
+    from accord.cli import words
+    from accord.cli.outcomes import Resolved
+    from accord.cli.put import exit_code_of
+    from accord.errors import Conflict
+    from accord.model.verdict import Kind
+
+    verdict = client.stat(path)
+    if wanted.undo:
+        return _undo(client, verdict, wanted)
+    if verdict.verdict is not Kind.DIVERGED:
+        raise Conflict(f"{path} has no rival versions: {words.sentence(verdict)}.", path=path)
+    choice = _choice(client, verdict, wanted)
+    if wanted.dry_run:
+        return Resolved(verdict.path, choice.words, None), 0
+    written = _make(client, verdict, choice, wanted.signed)
+    return Resolved(verdict.path, choice.words, written), exit_code_of(written)
+
+
+def _choice(client: Client, verdict: Verdict, wanted: Wanted) -> Choice:
+    from accord.cli.choices import Choice, keep, merged
+    from accord.client.source import StreamSource, source_of
+
+    if wanted.keep is not None:
+        return keep(verdict, wanted.keep)
+    if wanted.merge:
+        return merged(client, verdict, markers=wanted.markers)
+    assert wanted.file is not None
+    if wanted.file == STDIN:
+        return Choice("stored stdin", content=StreamSource(sys.stdin.buffer))
+    return Choice(f"stored {wanted.file}", content=source_of(Path(wanted.file)))
+
+
+def _make(client: Client, verdict: Verdict, choice: Choice, signed: Signed) -> Written:
+    options = signed.options()
+    options["message"] = signed.message if signed.message is not None else choice.words
+    if choice.content is not None:
+        return client.put(
+            verdict.path, choice.content, context=verdict.context, executable=choice.executable, **options
+        )
+    if choice.digest is not None:
+        return client.copy(verdict.path, verdict.path, version=str(choice.digest), context=verdict.context, **options)
+    return client.delete(verdict.path, context=verdict.context, **options)
+
+
+def _undo(client: Client, verdict: Verdict, wanted: Wanted) -> tuple[Resolved, int]:
+    """Each former rival is written anew with what is seen *now*: the first supersedes the choice, and the others, which have not seen
+    the first, become its rivals. That is the state before, as new versions."""
+    from accord.cli import words
+    from accord.cli.outcomes import Resolved
+    from accord.cli.put import exit_code_of
+    from accord.errors import Conflict
+    from accord.model.verdict import Kind
+
+    event = _last_choice(client, verdict)
+    rivals = sorted(set(event.supersedes), key=lambda digest: (digest is None, digest or b""))
+    told = f"took back '{event.message}' of {words.moment(event.at)}: " if event.message else "took back the choice: "
+    told += " and ".join(words.short(digest) if digest is not None else "the deletion" for digest in rivals)
+    if wanted.dry_run:
+        return Resolved(verdict.path, told, None), 0
+    options = wanted.signed.options()
+    options["message"] = wanted.signed.message or f"undone: {event.message or 'the choice'}"
+    written: Written | None = None
+    silent = False
+    for digest in rivals:
+        if digest is not None:
+            written = client.copy(verdict.path, verdict.path, version=str(digest), context=verdict.context, **options)
+        else:
+            written = client.delete(verdict.path, context=verdict.context, **options)
+        silent = silent or bool(written.missing)
+    if written is None or (len(rivals) > 1 and written.result.verdict is not Kind.DIVERGED):
+        raise Conflict(f"The rivals of {verdict.path} could not be brought back; `accord log` shows them all.")
+    return Resolved(verdict.path, told, written), 3 if silent or exit_code_of(written) == 3 else 0
+
+
+def _last_choice(client: Client, verdict: Verdict) -> Event:
+    """The current version, if it is a choice that superseded rivals whose bytes are kept. Raises `Conflict`, `NoSuchVersion`."""
+    from accord.cli import words
+    from accord.errors import Conflict, NoSuchVersion
+
+    history = client.history(verdict.path)
+    current = [event for event in history.events if event.current]
+    if len(current) != 1 or current[0].deed != "resolve":
+        raise Conflict(
+            f"There is no choice to take back: the current version of {verdict.path} is none. `accord log {verdict.path}` "
+            f"shows what happened, `accord restore` brings any version back.",
+            path=verdict.path,
+        )
+    kept = {event.digest for event in history.events if event.servers} | {None}
+    gone = [digest for digest in current[0].supersedes if digest not in kept]
+    if gone:
+        raise NoSuchVersion(
+            f"Nobody keeps {', '.join(words.short(digest) for digest in gone)} of {verdict.path} any more.",
+            path=verdict.path,
+        )
+    return current[0]
+
+
+def pattern_of(text: str) -> re.Pattern[str] | None:
+    """`*` and `?` stay within one name, `**` does not; None for a plain path."""
+    if not re.search(r"[*?]", text):
+        return None
+    pieces = re.split(r"(\*\*/?|\*|\?)", text)
+    meanings = {"**": ".*", "**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(meanings.get(piece) or re.escape(piece) for piece in pieces) + r"\Z", re.DOTALL)
+
+
+def _diverged(client: Client, pattern: re.Pattern[str], text: str) -> list[str]:
+    """The paths with rivals that match, or the path of exactly that name."""
+    from accord.errors import NotFound
+    from accord.model.verdict import Kind
+
+    def found() -> Iterator[str]:
+        for entry in client.list(re.split(r"[^/]*[*?]", text)[0].rstrip("/")):
+            if entry.verdict is Kind.DIVERGED:
+                yield str(entry.path)
+
+    paths = list(found())
+    matching = [text] if text in paths else [path for path in paths if pattern.match(path)]
+    if not matching:
+        raise NotFound(f"No file with rival versions matches '{text}'.", path=text)
+    return matching

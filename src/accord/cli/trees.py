@@ -1,0 +1,130 @@
+"""What the commands on trees share: the files below a local folder, and a report that names what failed and ends with the worst.
+
+What is done with each file is in `cli.put_tree`, `cli.get_tree` and `cli.remove`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from accord.cli.outcomes import TreeItem, TreeSummary
+
+if TYPE_CHECKING:
+    from accord.cli.outcomes import Deed
+    from accord.cli.output import Output
+    from accord.errors import AccordError
+    from accord.model.names import Digest
+
+PRIVATE_FOLDER: Final = ".accord"
+_WORST_FIRST: Final = (1, 8, 4, 2, 6, 5, 3, 0)
+"""Exit codes: what went wrong here counts before what the servers said, and rivals before what is missing or silent."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """Something below a folder: `name` with slashes, relative to it. `reason` says why it is no file to be sent; `is_failure`, that it
+    ought to have been one."""
+
+    path: Path
+    name: str
+    reason: str | None = None
+    is_failure: bool = False
+
+
+def walk(folder: Path) -> Iterator[Local]:
+    """Everything below `folder` but folders themselves, each folder's names in order. Links are named and not followed."""
+    waiting = [(folder, "")]
+    while waiting:
+        here, prefix = waiting.pop()
+        try:
+            with os.scandir(here) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            yield Local(here, prefix.rstrip("/") or str(here), error.strerror or str(error), True)
+            continue
+        folders = []
+        for entry in found:
+            name = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if name == PRIVATE_FOLDER:
+                    yield Local(Path(entry.path), name, "a server's own")
+                else:
+                    folders.append((Path(entry.path), name + "/"))
+                continue
+            yield _local(entry, name)
+        waiting.extend(reversed(folders))
+
+
+def _local(entry: os.DirEntry[str], name: str) -> Local:
+    path = Path(entry.path)
+    try:
+        mode = entry.stat(follow_symlinks=False).st_mode
+    except OSError as error:
+        return Local(path, name, error.strerror or str(error), True)
+    if stat.S_ISLNK(mode):
+        return Local(path, name, "a link")
+    if not stat.S_ISREG(mode):
+        return Local(path, name, "no regular file")
+    if entry.name.startswith(".") and entry.name.endswith(".accord-part"):
+        return Local(path, name, "an unfinished download")
+    return Local(path, name)
+
+
+def digest_of_file(path: Path) -> Digest | None:
+    """None for what cannot be read, or is no regular file."""
+    from blake3 import blake3
+
+    from accord.client.source import BLOCK_BYTES
+    from accord.model.names import Digest
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        with open(descriptor, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            hasher = blake3()
+            while block := file.read(BLOCK_BYTES):
+                hasher.update(block)
+    except OSError:
+        return None
+    return Digest(hasher.digest())
+
+
+def failed(error: AccordError, *, path: str | None = None, local: str | None = None) -> TreeItem:
+    from accord.cli.output import problem_of
+
+    reason = error.detail if error.detail.startswith(error.title) else f"{error.title}: {error.detail}"
+    return TreeItem(
+        "failed",
+        path,
+        local,
+        reason=reason if type(error).__name__ not in ("AccordError", "UsageError") else error.detail,
+        problem=problem_of(error),
+        exit_code=error.exit_code,
+    )
+
+
+def report(items: Iterator[TreeItem], out: Output, *, silent: bool = False) -> int:
+    """Shows each as it is done, then how many there were. `silent`: some server could not be asked. Returns the exit code."""
+    counts: Counter[Deed] = Counter()
+    codes = {3} if silent else set()
+    for item in items:
+        out.item(item)
+        counts[item.did] += 1
+        codes.add(item.exit_code)
+    code = worst(codes)
+    out.summary(TreeSummary(dict(counts), code))
+    return code
+
+
+def worst(codes: set[int]) -> int:
+    for code in _WORST_FIRST:
+        if code in codes:
+            return code
+    return max(codes, default=0)
