@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blake3 import blake3
+
 START_DEADLINE_S = 30.0
 POLL_S = 0.02
 
@@ -60,11 +62,13 @@ def request(
     *,
     method: str = "GET",
     headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
     timeout_s: float = 20.0,
 ) -> Response:
-    """One request on a connection of its own; `target` goes out as it is written, unescaped and unnormalised."""
+    """One request on a connection of its own; `target` goes out as it is written, unescaped and unnormalised. A `body` is announced."""
+    announced = {} if body is None else {"Content-Length": str(len(body))}
     with connected(port, timeout_s) as connection:
-        connection.sendall(request_bytes(target, method, headers))
+        connection.sendall(request_bytes(target, method, {**announced, **(headers or {})}) + (body or b""))
         return read_response(connection, method)
 
 
@@ -73,6 +77,10 @@ def request_bytes(target: str | bytes, method: str = "GET", headers: Mapping[str
     lines = [method.encode() + b" " + raw + b" HTTP/1.1", b"Host: localhost"]
     lines += [f"{name}: {value}".encode("latin-1") for name, value in (headers or {}).items()]
     return b"\r\n".join([*lines, b"", b""])
+
+
+def digest_of(content: bytes) -> str:
+    return f"blake3:{blake3(content).hexdigest()}"
 
 
 def read_response(connection: socket.socket, method: str = "GET") -> Response:
@@ -101,11 +109,15 @@ class Server:
     config: Path
     log: Path
     process: subprocess.Popen[bytes] | None = None
+    environ: dict[str, str] = field(default_factory=dict)
+    """Variables beside those of the tests."""
 
     def start(self, *, wait: bool = True) -> None:
         command = [sys.executable, "-m", "accord", "serve", "--config", str(self.config), "--name", self.name]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.environ}
+            )
         if wait:
             wait_until(self.is_up, f"{self.name} answers; its log: {self.log.read_text()[-2000:]}", START_DEADLINE_S)
 
@@ -124,6 +136,10 @@ class Server:
 
     def ready(self) -> dict:  # type: ignore[type-arg]
         return request(self.port, "/ready").json()
+
+    def owed(self) -> dict[str, int]:
+        """How many paths this server owes to others, by their names."""
+        return {one["name"]: one["paths"] for one in self.ready()["owed"]}
 
     def indexed(self) -> bool:
         return bool(self.ready()["indexing"]["done"])
@@ -173,6 +189,59 @@ class Server:
     def get(self, path: str, **options: object) -> Response:
         return request(self.port, f"/files/{path}", **options)  # type: ignore[arg-type]
 
+    def delivers(self, path: str, content: bytes) -> bool:
+        """Whether it has that version, current or not."""
+        answer = self.get(f"{path}?version={digest_of(content)}")
+        return answer.status == 200 and answer.body == content
+
+    def write(self, path: str, content: bytes, headers: Mapping[str, str] | None = None, **options: object) -> Response:
+        """PUT."""
+        return self.get(path, method="PUT", headers=headers, body=content, **options)
+
+    def remove(self, path: str, headers: Mapping[str, str] | None = None, **options: object) -> Response:
+        """DELETE."""
+        return self.get(path, method="DELETE", headers=headers, **options)
+
+    @contextmanager
+    def writing(self, path: str, size: int, headers: Mapping[str, str] | None = None) -> Iterator[socket.socket]:
+        """A PUT of `size` bytes that has only begun: the test sends them, and reads the answer, or leaves and cuts it off."""
+        with connected(self.port) as connection:
+            announced = {"Content-Length": str(size), **(headers or {})}
+            connection.sendall(request_bytes(f"/files/{path}", "PUT", announced))
+            yield connection
+
+    def history(self, path: str) -> list[dict]:  # type: ignore[type-arg]
+        """The events of the path, newest first."""
+        answer = request(self.port, f"/history/{path}")
+        assert answer.status == 200, answer
+        return answer.json()["events"]
+
+    # --- what it keeps, as its disk shows it ---
+
+    def content(self, path: str) -> bytes | None:
+        try:
+            return (self.root / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def gets(self, path: str, content: bytes | None) -> None:
+        """Wait until its disk has it so; nobody reads."""
+        wait_until(lambda: self.content(path) == content, f"{self.name} has what '{path}' is to be")
+
+    def staged_bytes(self) -> int | None:
+        """How much has been received of what is not finished; None when nothing is there."""
+        sizes = []
+        for file in (self.root / ".accord" / "staging").iterdir():
+            try:
+                sizes.append(file.stat().st_size)
+            except FileNotFoundError:
+                continue  # finished in this very moment
+        return sum(sizes) if sizes else None
+
+    def kept(self) -> list[bytes]:
+        """The contents of rivals and history."""
+        return [file.read_bytes() for file in (self.root / ".accord" / "versions").rglob("*") if file.is_file()]
+
 
 @dataclass
 class Cluster:
@@ -188,10 +257,24 @@ class Cluster:
             server.start(wait=False)
         for server in self.servers:
             wait_until(server.is_up, f"{server.name} answers", START_DEADLINE_S)
+        self.meet()
+
+    def meet(self) -> None:
+        """Wait until all see each other."""
         for server in self.servers:
             for peer in self.servers:
                 if peer is not server:
                     wait_until(lambda a=server, b=peer: a.sees(b.name), f"{server.name} sees {peer.name}")
+
+    def clears_up(self) -> None:
+        """Wait until nowhere anything half received is left."""
+        for server in self.servers:
+            wait_until(lambda s=server: s.staged_bytes() is None, f"the staging of {server.name} is clean")
+
+    def settles(self) -> None:
+        """Wait until nobody owes anything."""
+        for server in self.servers:
+            wait_until(lambda s=server: not s.owed(), f"{server.name} owes nothing any more")
 
     def end(self) -> None:
         for server in self.servers:
