@@ -15,9 +15,11 @@ from accord.model.listing import PAGE_PATHS, Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Checking, Damaged, Present
 from accord.model.versions import Clock, Version, found
+from accord.peers.answers import encode_answer
 from accord.peers.breaker import Backoff
 from accord.peers.cluster import PeerLinks
 from accord.peers.port import PeerState, PeerStatus
+from accord.peers.wire import Adopted
 from accord.server.peer_service import PeerService
 from accord.store.port import BLOCK_BYTES, Copy, Incoming
 
@@ -181,6 +183,10 @@ class SmallStore:
             self.walks_closed += 1
 
 
+ADOPTED = Adopted(encode_answer(Absent()))
+"""What a peer says whose engine is `SmallChanges`."""
+
+
 class SmallChanges:
     """The engine's side of changes: remembers what it was asked, and does what `errors` and `gate` say."""
 
@@ -194,7 +200,7 @@ class SmallChanges:
 
     async def adopt(
         self, sender: ServerName, path: FilePath, clock: Clock, events: Sequence[Event], incoming: Sequence[Incoming]
-    ) -> None:
+    ) -> Answer:
         self.begun += 1
         try:
             if self.gate is not None:
@@ -203,6 +209,7 @@ class SmallChanges:
                 raise self.errors[path]
             contents = [bytes(one.content) for one in incoming if isinstance(one, SmallIncoming)]
             self.adopted.append((sender, path, clock, list(events), contents))
+            return Absent()
         finally:
             for one in incoming:
                 await one.abort()

@@ -13,7 +13,6 @@ from accord.model.versions import EMPTY_CLOCK
 from accord.peers.framing import MAX_FRAME_BYTES, data_header, framed
 from accord.peers.wire import (
     Adopt,
-    Adopted,
     Check,
     Failed,
     Fetch,
@@ -27,7 +26,7 @@ from accord.peers.wire import (
 )
 from accord.server import peer_changes
 from tests.peers.by_hand import calling
-from tests.peers.loopback import THIRD, SmallChanges, SmallStore, digest_of, listening, service, until
+from tests.peers.loopback import ADOPTED, THIRD, SmallChanges, SmallStore, digest_of, listening, service, until
 
 CLOCK, EVENTS = encode_clock(EMPTY_CLOCK), encode_events([])
 ADOPT = framed(Adopt("notes.txt", CLOCK, EVENTS, 1000))
@@ -91,7 +90,7 @@ async def test_the_sender_is_who_it_proved_to_be() -> None:
         caller.writer.write(put(b"some"))
         assert await caller.reply() == Staged()
         caller.writer.write(ADOPT)
-        assert await caller.reply() == Adopted()
+        assert await caller.reply() == ADOPTED
     assert changes.adopted == [(ServerName("server3"), "notes.txt", EMPTY_CLOCK, list[Event](), [b"some"])]
 
 
@@ -148,7 +147,7 @@ async def test_a_sender_is_told_that_work_goes_on_and_nothing_while_it_is_its_tu
         changes.gate.set()
         while (told := await caller.reply()) == Working():
             pass
-        assert told == Adopted()
+        assert told == ADOPTED
 
 
 async def test_a_disk_that_hangs_is_not_spoken_for(monkeypatch: pytest.MonkeyPatch) -> None:

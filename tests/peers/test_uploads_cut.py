@@ -11,9 +11,10 @@ from accord.errors import PeerUnreachable
 from accord.peers import transfers
 from accord.peers.port import PeerState
 from accord.peers.uploads import REPLAY_BYTES
-from accord.peers.wire import Adopt, Adopted, Message, Pong, Put, PutEnd, Staged, Working
+from accord.peers.wire import Adopt, Message, Pong, Put, PutEnd, Staged, Working
 from tests.peers.by_hand import Frames, answering
 from tests.peers.loopback import (
+    ADOPTED,
     OTHER,
     SmallChanges,
     SmallStore,
@@ -149,10 +150,10 @@ async def test_a_peer_that_is_down_is_not_called() -> None:
         [],
         [Working()],
         [Pong(1)],
-        [Adopted()],
+        [ADOPTED],
         [Staged(), Staged()],
         [Staged(), Working()],
-        [Staged(), Adopted(), Adopted()],
+        [Staged(), ADOPTED, ADOPTED],
     ],
 )
 async def test_a_peer_that_says_the_wrong_thing_or_nothing(said: Sequence[Message]) -> None:
@@ -221,7 +222,7 @@ async def test_a_kept_connection_that_breaks_when_it_is_used_again_is_replaced()
                     case PutEnd():
                         frames.say(Staged())
                     case Adopt():
-                        frames.say(Adopted())
+                        frames.say(ADOPTED)
                         await frames.request()
                         return
 
@@ -244,7 +245,7 @@ async def test_an_adoption_alone_is_said_again_on_a_new_connection() -> None:
         nonlocal calls
         calls += 1
         assert isinstance(await frames.request(), Adopt)
-        frames.say(Adopted())
+        frames.say(ADOPTED)
         await frames.request()
 
     async with behaving(answering(forgetful)) as port, linked(port, ping_every_s=60) as peers:

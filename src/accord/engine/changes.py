@@ -11,6 +11,7 @@ from typing import Protocol
 
 from accord.model.history import Event
 from accord.model.names import FilePath, ServerName
+from accord.model.verdict import Answer
 from accord.model.versions import Clock
 from accord.store.port import Incoming
 
@@ -18,8 +19,9 @@ from accord.store.port import Incoming
 class ChangeHandler(Protocol):
     async def adopt(
         self, sender: ServerName, path: FilePath, clock: Clock, events: Sequence[Event], incoming: Sequence[Incoming]
-    ) -> None:
-        """Merge the clock, with the contents in `incoming` (finished), and get elsewhere what else it needs; durable when this returns.
+    ) -> Answer:
+        """Merge the clock, with the contents in `incoming` (finished), and get elsewhere what else it needs; durable when this returns
+        what is answered about the path from now on.
 
         Takes over the incoming: they are used or aborted when it ends, however it ends. Raises `Conflict` where something is in the
         way, other `AccordError`s where it cannot be done now. Cancelled only when this server stops, not when the sender goes away.

@@ -114,8 +114,6 @@ class HealingTee:
         self._moved_at_s = 0.0
         self._entered = False
         self._ended = False
-        self.is_in_vain = False
-        """It did not get in, or failed: nothing of what passes by is kept."""
 
     @property
     def has_stalled(self) -> bool:
@@ -126,7 +124,7 @@ class HealingTee:
     async def write(self, block: bytes) -> None:
         if not self._entered:
             self._entered = self._healer._enter(self)
-            self._ended = self.is_in_vain = not self._entered
+            self._ended = not self._entered
         if self._ended:
             return
         self._under_way = asyncio.ensure_future(self._take(block))
@@ -151,7 +149,7 @@ class HealingTee:
 
     async def dropped(self) -> None:
         """Let go of the staging, once nothing is being done with it. Called once, by whoever ends it."""
-        self._ended = self.is_in_vain = True
+        self._ended = True
         try:
             if self._under_way is not None:
                 await asyncio.wait([self._under_way])

@@ -128,10 +128,14 @@ class Reader:
     ) -> Reading:
         if isinstance(local, Present):
             answers = _believable(local, answers)
+        return Reading(self.judge(path, answers), answers, local, mine)
+
+    def judge(self, path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict:
+        """The verdict on answers that are known already; whoever lacks something is told."""
         verdict = compare(path, answers)
         if verdict.kind in _MENDED:
             self._suggest_healing(verdict, answers)
-        return Reading(verdict, answers, local, mine)
+        return verdict
 
     def body(self, reading: Reading, version: HeldVersion) -> Body:
         """Where the bytes of `version` come from: this server, else another, taken in on the way where this one lacks them.

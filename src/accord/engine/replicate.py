@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from accord.errors import AccordError
 from accord.model.history import Event
 from accord.model.names import Digest, FilePath, ServerName
+from accord.model.verdict import Answer, Unreachable
 from accord.model.versions import Clock
 from accord.peers.port import Peers, Upload
+
+T = TypeVar("T")
 
 ADOPT_WAIT_S = 30.0
 """So long a writer waits for a peer that is alive to make a change durable."""
@@ -37,30 +41,39 @@ class Replicas:
     async def finish(self, digest: Digest) -> None:
         await self._each(lambda upload: upload.finish(digest))
 
-    async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> None:
-        """Returns once everybody that is still alive has it durably."""
-        await self._each(lambda upload: upload.adopt(path, clock, events), limit_s=ADOPT_WAIT_S)
+    async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> dict[ServerName, Answer]:
+        """Returns once everybody that is still alive has it durably: what each of the peers then answers about the path."""
+        answers = await self._each(lambda upload: upload.adopt(path, clock, events), limit_s=ADOPT_WAIT_S)
+        return {name: answers.get(name) or Unreachable(self.missing[name]) for name in (*answers, *self.missing)}
 
     async def close(self) -> None:
         """What no peer has adopted is dropped there."""
         await asyncio.gather(*(upload.close() for upload in self._uploads.values()))
 
-    async def _each(self, step: Callable[[Upload], Awaitable[None]], *, limit_s: float | None = None) -> None:
-        if len(self._uploads) == 1:
-            (name,) = self._uploads
-            await self._one(name, step, limit_s)
-        elif self._uploads:
-            await asyncio.gather(*(self._one(name, step, limit_s) for name in tuple(self._uploads)))
+    async def _each(
+        self, step: Callable[[Upload], Awaitable[T]], *, limit_s: float | None = None
+    ) -> dict[ServerName, T]:
+        """What the step gave for those that it succeeded with."""
+        names = tuple(self._uploads)
+        if len(names) == 1:
+            results = [await self._one(names[0], step, limit_s)]
+        else:
+            results = await asyncio.gather(*(self._one(name, step, limit_s) for name in names))
+        return {name: result[0] for name, result in zip(names, results, strict=True) if result}
 
-    async def _one(self, name: ServerName, step: Callable[[Upload], Awaitable[None]], limit_s: float | None) -> None:
+    async def _one(
+        self, name: ServerName, step: Callable[[Upload], Awaitable[T]], limit_s: float | None
+    ) -> tuple[T] | None:
         upload = self._uploads[name]
         try:
+            if limit_s is None:
+                return (await step(upload),)
             async with asyncio.timeout(limit_s):
-                await step(upload)
-            return
+                return (await step(upload),)
         except AccordError as error:
             self.missing[name] = error.detail.removesuffix(".")
         except TimeoutError:
             self.missing[name] = f"has not made it durable within {limit_s:.0f} s"
         del self._uploads[name]
         await upload.close()
+        return None

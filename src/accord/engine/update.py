@@ -22,7 +22,7 @@ from accord.model.repair import lacks, needs
 from accord.model.verdict import Answer, Checking, HeldVersion, Known, Unreachable, is_known, keeps
 from accord.model.versions import Clock, Version, found_actor, merge
 from accord.peers.port import Peers
-from accord.store.port import Change, Incoming, Store
+from accord.store.port import Change, Committed, Incoming, Store
 
 TRIES = 8
 """How often it starts anew when the path changes meanwhile."""
@@ -41,10 +41,11 @@ class Updater:
 
     async def adopt(
         self, sender: ServerName, path: FilePath, clock: Clock, events: Sequence[Event], incoming: Sequence[Incoming]
-    ) -> None:
+    ) -> Answer:
         """Take over what `sender` knows of `path`, with the bytes that came along; what else it takes is found here or fetched there.
 
-        Durable when it returns. Raises `AccordError`s; then nothing of it is known here. The incoming are used or aborted.
+        Durable when it returns what there is now. Raises `AccordError`s; then nothing of it is known here. The incoming
+        are used or aborted.
         """
         taken = list(incoming)
         try:
@@ -55,8 +56,9 @@ class Updater:
                     digest = version.digest
                     if digest is not None and digest not in have and not keeps(local, digest):
                         taken += await self._content_of(sender, path, version)
-                if await self._commit(path, local, clock, taken, events):
-                    return
+                done = await self._commit(path, local, clock, taken, events)
+                if done is not None:
+                    return done.answer
             raise ChangedWhileReading("The file is being changed, again and again.", path=path)
         finally:
             for one in taken:
@@ -92,7 +94,7 @@ class Updater:
                 if held.version.digest in wanted:
                     taken.append(await self._content(path, held))
             events = await self._remembered(path, clock, verdict.versions)
-            done = await self._commit(path, local, clock, taken, events)
+            done = await self._commit(path, local, clock, taken, events) is not None
             if done:
                 _log.info("brought up to date", path=path, verdict=verdict.kind.value)
             return done
@@ -103,10 +105,12 @@ class Updater:
 
     async def _commit(
         self, path: FilePath, local: Known, clock: Clock, taken: Sequence[Incoming], events: Sequence[Event]
-    ) -> bool:
+    ) -> Committed | None:
+        """None when the path is no longer as `local` has it."""
         change = Change(path, local.clock, clock, tuple(taken), tuple(events))
         async with self._store.locked(path):
-            return await self._store.commit([change]) is not None
+            done = await self._store.commit([change])
+        return None if done is None else done[0]
 
     async def _content(self, path: FilePath, held: HeldVersion) -> Incoming:
         """The bytes of a version, finished: from this server where it has them anywhere, else from who holds them."""
@@ -149,7 +153,8 @@ class Updater:
         return []
 
     async def _examined(self, path: FilePath) -> Known:
-        return _required(path, await self._store.examine(path, wait_s=self._hash_wait_s))
+        answer = self._store.glance_answer(path)
+        return _required(path, answer or await self._store.examine(path, wait_s=self._hash_wait_s))
 
 
 def _required(path: FilePath, local: Answer) -> Known:

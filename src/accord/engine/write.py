@@ -198,8 +198,9 @@ class Writer:
     async def conclude(self, steps: Sequence[Step], replicas: Replicas) -> Written:
         """Commit the steps here, together, tell the peers, and say who has them. The first step's path is the one that is told of."""
         made = await self._commit(steps)
-        for one in made:
-            await replicas.adopt(one.step.look.path, one.minted.clock, (one.event,))
+        # The first comes last, so that what is told of it is the newest.
+        for one in reversed(made):
+            answers = await replicas.adopt(one.step.look.path, one.minted.clock, (one.event,))
         stored = (self.name, *replicas.alive)
         missing = tuple(NotStored(name, replicas.missing[name]) for name in sorted(replicas.missing))
         self._settle(made, replicas)
@@ -207,11 +208,9 @@ class Writer:
         wanted = self._wanted(first.step.wish)
         if len(stored) < wanted:
             raise _too_few(wanted, stored, missing, "The write is kept, and the others get it later")
-        reading = await self.reader.read(first.step.look.path)
-        reading.close()
-        return Written(
-            first.step.look.path, first.step.version, _is_new(first.verdict), stored, missing, reading.verdict
-        )
+        path = first.step.look.path
+        verdict = self.reader.judge(path, {**answers, self.name: first.committed.answer})
+        return Written(path, first.step.version, _is_new(first.verdict), stored, missing, verdict)
 
     def _settle(self, made: Sequence[Made], replicas: Replicas) -> None:
         paid = [(one.step.look.path, one.committed.debt) for one in made]
@@ -236,7 +235,8 @@ class Writer:
     async def _decide(self, step: Step) -> tuple[Change, Minted, Event, Verdict]:
         """What the step comes to, with what this server knows now: what was written through it meanwhile came before."""
         path, wish, version = step.look.path, step.wish, step.version
-        local = self._require_known(path, await self.store.examine(path, wait_s=self._hash_wait_s))
+        answer = self.store.glance_answer(path) or await self.store.examine(path, wait_s=self._hash_wait_s)
+        local = self._require_known(path, answer)
         if self.now_s() - step.look.at_s > FRESH_S and self.peers.names:
             at_s = self.now_s()
             step.look.answers, step.look.at_s = await self.peers.ask(path), at_s
@@ -278,7 +278,7 @@ class Writer:
 
 
 class Writing:
-    """One content on its way. Ends with `finish`, `finish_with` or `abort`, each of which leaves nothing half-way behind."""
+    """One content on its way. Ends with `finish` or `abort`, each of which leaves nothing half-way behind."""
 
     def __init__(self, writer: Writer, look: Look, wish: Wish, incoming: Incoming, replicas: Replicas) -> None:
         self._writer = writer
@@ -302,23 +302,15 @@ class Writing:
             if digest is not None and digest != found:
                 raise ContentMismatch(f"The content's digest is {found}, not {digest}.", path=self._look.path)
             await _both(self._incoming.finish(), self._replicas.finish(found))
-            return await self._conclude(self._incoming, found)
-        finally:
-            await self.abort()
-
-    async def finish_with(self, incoming: Incoming) -> Written:
-        """The content is on this server's disk already, finished. It is used, or left to the caller where this raises."""
-        try:
-            digest = await incoming.finish()
-            return await self._conclude(incoming, digest)
+            return await self._conclude(found)
         finally:
             await self.abort()
 
     async def abort(self) -> None:
         await asyncio.gather(self._incoming.abort(), self._replicas.close())
 
-    async def _conclude(self, incoming: Incoming, digest: Digest) -> Written:
-        writer, wish = self._writer, self._wish
+    async def _conclude(self, digest: Digest) -> Written:
+        writer, wish, incoming = self._writer, self._wish, self._incoming
         modified_ns = writer.now_ns() if wish.modified_ns is None else wish.modified_ns
         author = wish.author or str(writer.name)
         version = Version(digest, incoming.size, modified_ns, author, bool(wish.executable))

@@ -52,9 +52,9 @@ class Upload(Protocol):
         """That was all of one content: returns once the peer has made it durable. Raises as `write`. More content may follow."""
         ...
 
-    async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> None:
-        """The peer merges the clock, with the contents that were finished, and gets elsewhere what else it needs: returns once that is
-        durable. Raises as `write`, also `Conflict` where something is in the way there."""
+    async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> Answer:
+        """The peer merges the clock, with the contents that were finished, and gets elsewhere what else it needs: returns its answer
+        about the path once that is durable. Raises as `write`, also `Conflict` where something is in the way there."""
         ...
 
     async def close(self) -> None:

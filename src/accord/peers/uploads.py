@@ -17,7 +17,9 @@ from accord.codec import encode_clock, encode_events
 from accord.errors import Conflict, PeerFailed, PeerUnreachable
 from accord.model.history import Event
 from accord.model.names import Digest, FilePath
+from accord.model.verdict import Answer
 from accord.model.versions import Clock
+from accord.peers.answers import decode_answer
 from accord.peers.failures import upload_error
 from accord.peers.framing import MAX_FRAME_BYTES, data_header, framed
 from accord.peers.pool import Pool, Turns
@@ -54,6 +56,7 @@ class PeerUpload:
         self._is_clean = True
         """Nothing is under way: the connection may be used by somebody else."""
         self._awaited: type[Staged] | type[Adopted] | None = None
+        self._adopted = b""
         self._heard = 0
         self._lost: PeerFailed | None = None
         self._failure: Conflict | PeerFailed | None = None
@@ -76,7 +79,7 @@ class PeerUpload:
         self._hold_back(framed(PutEnd(bytes(digest))))
         await self._answered(Staged)
 
-    async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> None:
+    async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> Answer:
         if self._in_content:
             raise ValueError("a content is not finished")
         self._check()
@@ -87,6 +90,10 @@ class PeerUpload:
         self._hold_back(frame)
         await self._answered(Adopted)
         self._is_clean = True
+        try:
+            return decode_answer(self._adopted)
+        except PeerUnreachable as error:
+            raise self._fail(PeerUnreachable(error.detail)) from error
 
     async def close(self) -> None:
         if self._stream is not None:
@@ -114,6 +121,8 @@ class PeerUpload:
                 self._stream.end(PeerUnreachable(failed.detail))
             case (Staged() | Adopted()) as reply if self._awaited is type(reply):
                 self._awaited = None
+                if isinstance(reply, Adopted):
+                    self._adopted = reply.answer
             case _:
                 raise PeerUnreachable(_NOT_ASKED_FOR)
         self._wake()

@@ -169,7 +169,9 @@ class Staged(Message, tag="staged"):
 
 
 class Adopted(Message, tag="adopted"):
-    """The path is up to date with that clock, durably."""
+    """The path is up to date with that clock, durably: the encoded answer to a question about it."""
+
+    answer: bytes
 
 
 class Memories(Message, tag="memories"):

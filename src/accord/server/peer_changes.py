@@ -13,16 +13,18 @@ What was taken in and not adopted is dropped, however the conversation ends. Wha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from accord.codec import decode_clock, decode_events
 from accord.engine.changes import ChangeHandler
 from accord.errors import AccordError, IntegrityError, PeerUnreachable
 from accord.model.history import Event
 from accord.model.names import Digest, FilePath, ServerName
+from accord.model.verdict import Answer
 from accord.model.versions import Clock
+from accord.peers.answers import encode_answer
 from accord.peers.failures import failed, reason_of
 from accord.peers.inbox import Inbox
 from accord.peers.wire import (
@@ -59,19 +61,28 @@ _SIGNS_OF_LIFE = 3
 _SHORTEST_PATIENCE_S = 0.03
 
 
+T = TypeVar("T")
+
+
 class Outlet(Protocol):
     """Where answers are sent to: what is sent here is small."""
 
     def send(self, message: Message) -> None: ...
 
 
+class Keep(Protocol):
+    """Runs work that is seen through even if the sender goes away."""
+
+    def __call__(self, work: Coroutine[object, object, T], /) -> asyncio.Task[T]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Receiving:
-    """What all conversations of one server share. `keep` runs work that is seen through even if the sender goes away."""
+    """What all conversations of one server share."""
 
     store: Store
     changes: ChangeHandler
-    keep: Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
+    keep: Keep
 
 
 class Signs:
@@ -118,7 +129,7 @@ class Conversation:
                 await self._take_in(request, signs)
                 self._outlet.send(Staged())
                 request = await self._next_request(signs)
-            await self._adopt(request, signs)
+            answer = await self._adopt(request, signs)
         except _Failed as failure:
             self._outlet.send(failure.told)
             return False
@@ -127,7 +138,7 @@ class Conversation:
             await self._drop()
         if not self._inbox.is_empty:
             raise PeerUnreachable("did not wait for the answer")
-        self._outlet.send(Adopted())
+        self._outlet.send(Adopted(encode_answer(answer)))
         return True
 
     async def _take_in(self, put: Put, signs: Signs) -> None:
@@ -174,14 +185,14 @@ class Conversation:
             raise PeerUnreachable("began something else in the middle of a change")
         return request
 
-    async def _adopt(self, adopt: Adopt, signs: Signs) -> None:
+    async def _adopt(self, adopt: Adopt, signs: Signs) -> Answer:
         path = path_of(adopt.path)
         clock, events = _known(adopt)
         signs.begin(WORK_LIMIT_S)
         incoming, self._staged = self._staged, []
         adopting = self._receiving.changes.adopt(self._sender, path, clock, events, incoming)
         try:
-            await asyncio.shield(self._receiving.keep(adopting))
+            return await asyncio.shield(self._receiving.keep(adopting))
         except AccordError as error:
             raise _Failed(failed(error)) from error
 

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import structlog
 
@@ -26,6 +27,8 @@ MAX_CONNECTIONS = 512
 MAX_UNPROVEN = 64
 """So many connections may be in the middle of the handshake."""
 GREETING_LIMIT_S = 5.0
+
+T = TypeVar("T")
 
 _log = structlog.get_logger("accord.peers")
 
@@ -62,7 +65,7 @@ class PeerService:
         self.doubts = Doubts(store, wait_s=hash_wait_s)
         self.receiving = Receiving(store, changes, self._keep)
         self.is_finishing = False
-        self._kept: set[asyncio.Task[None]] = set()
+        self._kept: set[asyncio.Task[Any]] = set()
         self._transfers = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -108,12 +111,12 @@ class PeerService:
         if kept:
             await asyncio.wait(kept)
 
-    def _keep(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+    def _keep(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run what is seen through even if whoever asked for it goes away; only `close` breaks it off."""
 
-        async def counted() -> None:
+        async def counted() -> T:
             with self.transferring():
-                await work
+                return await work
 
         task = asyncio.get_running_loop().create_task(counted(), name="a change from another server")
         self._kept.add(task)
@@ -121,7 +124,7 @@ class PeerService:
         task.add_done_callback(lambda _: work.close())  # Where it was broken off before it began.
         return task
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[Any]) -> None:
         self._kept.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return

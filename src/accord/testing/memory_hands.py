@@ -75,10 +75,6 @@ class MemoryHands:
         self._hashing_held.clear()
         self._released.set()
 
-    def put_tombstone(self, path: str, clock: Clock) -> None:
-        self.files.pop(FilePath(path), None)
-        self.records[FilePath(path)] = Record(clock)
-
     def pass_time(self, duration_ns: int) -> None:
         self._passed_ns += duration_ns
 

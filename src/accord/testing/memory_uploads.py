@@ -9,6 +9,7 @@ from accord.engine.changes import ChangeHandler
 from accord.errors import AccordError, Conflict, PeerFailed, PeerUnreachable, StoreFailed
 from accord.model.history import Event
 from accord.model.names import Digest, FilePath, ServerName
+from accord.model.verdict import Answer
 from accord.model.versions import Clock
 from accord.peers.failures import failed, upload_error
 from accord.store.port import Incoming, Store
@@ -61,16 +62,17 @@ class MemoryUpload:
         self._coming = None
         self._size = None
 
-    async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> None:
+    async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> Answer:
         await self._reach()
         staged, self._staged = self._staged, []
         try:
-            await self._target.handler().adopt(self._sender, path, clock, events, staged)
+            answer = await self._target.handler().adopt(self._sender, path, clock, events, staged)
         except AccordError as error:
             raise await self._break(upload_error(failed(error))) from error
         if self._target.faults.loses_answers:
             raise await self._break(PeerUnreachable("connection lost", path=path))
         await self._reach()
+        return answer
 
     async def close(self) -> None:
         await self._break(PeerUnreachable("the upload was closed"))
