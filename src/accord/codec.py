@@ -135,8 +135,9 @@ def _event(
     return Event(Dot(Actor(actor), counter), made, at_ns, _DEEDS[deed], before, message, source)
 
 
-def new_context_token(clocks: tuple[Clock, ...]) -> str:
-    """The opaque causal token for a client that has seen `clocks`: versioned, with a checksum against truncation.
+def new_context_token(clocks: tuple[Clock, ...], path: str) -> str:
+    """The opaque causal token for a client that has seen `clocks` of `path`: versioned, with a checksum against truncation and
+    against use for another path, where the same counters stand for what its reader has never seen.
 
     For what is told once, as in a listing: it leaves the cache to the files that are read again and again.
     """
@@ -146,13 +147,13 @@ def new_context_token(clocks: tuple[Clock, ...]) -> str:
         for actor, counter, _ in clock.entries:
             if counter > seen.get(actor, 0):
                 seen[actor] = counter
-    return seen_token(seen)
+    return seen_token(seen, path)
 
 
-def seen_token(seen: Mapping[str, int]) -> str:
+def seen_token(seen: Mapping[str, int], path: str) -> str:
     """The same for one context."""
     body = _encoder.encode((CONTEXT_FORMAT, dict(sorted(seen.items())) if len(seen) > 1 else seen))
-    checksum = binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big")
+    checksum = _checksum(body, path)
     return base64.urlsafe_b64encode(checksum + body).rstrip(b"=").decode()
 
 
@@ -160,15 +161,19 @@ context_token = lru_cache(maxsize=_CACHED_CLOCKS)(new_context_token)
 """The same, remembered."""
 
 
-def read_context_token(token: str) -> Context:
-    """Raises `InvalidQuery` for a token that Accord did not make, or that was cut short."""
+def _checksum(body: bytes, path: str) -> bytes:
+    return binascii.crc32(body, binascii.crc32(path.encode())).to_bytes(_CHECKSUM_BYTES, "big")
+
+
+def read_context_token(token: str, path: str) -> Context:
+    """Raises `InvalidQuery` for a token that Accord did not make for `path`, or that was cut short."""
     if len(token) > MAX_CONTEXT_TOKEN_CHARS:
         raise InvalidQuery("The Accord-Context token is too long.")
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
-        if binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") != checksum:
-            raise InvalidQuery("The Accord-Context token is damaged.")
+        if _checksum(body, path) != checksum:
+            raise InvalidQuery("The Accord-Context token is damaged, or that of another path.")
         form, seen = _context_decoder.decode(body)
     except (ValueError, msgspec.DecodeError) as error:
         raise InvalidQuery("The Accord-Context token is not one that Accord made.") from error

@@ -4,27 +4,23 @@ Only here do the engine and the concrete store, peers and HTTP server meet. What
 server comes from `config`.
 
     port → store → peers → HTTP           in this order it starts, and in the reverse it ends: no new requests, those under way get
-                                          `STOP_PATIENCE_S`, then the peers are left, then the store is closed
+                                          some seconds, then the peers are left, then the store is closed
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import os
 import resource
 import signal
-import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import structlog
-import uvicorn
 import uvloop
 
 from accord.addresses import ServerSpec
@@ -45,35 +41,19 @@ from accord.peers.cluster import PeerLinks
 from accord.peers.port import Peers
 from accord.server.app import make_app
 from accord.server.files import FileRoute
+from accord.server.hosting import STOP_PATIENCE_S, HttpServer, bound_socket, http_server, until_listening, until_stopped
 from accord.server.metrics import Metrics
 from accord.server.peer_service import PeerService
-from accord.server.protocol import AccordProtocol, Handlers
+from accord.server.protocol import Handlers
 from accord.server.services import Services
 from accord.server.upload_files import UploadFiles
 from accord.server.writing import WriteRoute
 from accord.store.directory import open_directory_store
 from accord.store.port import Store
 
-STOP_PATIENCE_S = 5
-STOP_POLL_S = 0.05
-KEEP_ALIVE_S = 75
-BACKLOG_CONNECTIONS = 2048
 MAX_OPEN_FILES = 65_536
 
 _log = structlog.get_logger("accord.serve")
-
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn's server without its signal handlers: it would raise the signal again before the store is closed."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def stop(self) -> None:
-        """Take no new requests and let those under way end; told twice, wait for nobody."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +66,7 @@ class RunningServer:
     root: Path
     peers: Peers
     store: Store
-    _http: _HttpServer
+    _http: HttpServer
 
     @property
     def url(self) -> str:
@@ -107,7 +87,7 @@ async def start_server(config: Config, name: str) -> AsyncIterator[RunningServer
     root = _existing_root(spec)
     host, port = spec.listen_address
     async with AsyncExitStack() as ending:
-        listener = ending.enter_context(_bound(host, port))
+        listener = ending.enter_context(bound_socket(host, port))
         store = await open_directory_store(
             root,
             spec.name,
@@ -119,10 +99,11 @@ async def start_server(config: Config, name: str) -> AsyncIterator[RunningServer
         peers = _peer_links(config, spec.name)
         engine = await ending.enter_async_context(_engine(config, spec.name, root, store, peers))
         answering = _peer_service(config, spec.name, store, engine)
-        http = _http_server(config, engine, answering, peers)
+        handlers = Handlers(FileRoute(engine.services), answering.accept, WriteRoute(engine.services))
+        http = http_server(make_app(engine.services), handlers)
         running = asyncio.create_task(http.serve([listener]), name="http")
-        ending.push_async_callback(_stopped, http, answering, running)
-        await _listening(http, running, host, port)
+        ending.push_async_callback(until_stopped, http, answering, running)
+        await until_listening(http, running, host, port)
         yield RunningServer(spec.name, host, listener.getsockname()[1], root, peers, store, http)
 
 
@@ -257,61 +238,6 @@ def _peer_service(config: Config, me: ServerName, store: Store, engine: _Engine)
     )
 
 
-def _http_server(config: Config, engine: _Engine, answering: PeerService, peers: PeerLinks) -> _HttpServer:
-    services = engine.services
-    handlers = Handlers(FileRoute(services), answering.accept, WriteRoute(services))
-    return _HttpServer(
-        uvicorn.Config(
-            make_app(services),
-            http=partial(AccordProtocol, handlers),  # type: ignore[arg-type]  # called, never subclassed
-            loop="none",
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            backlog=BACKLOG_CONNECTIONS,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=STOP_PATIENCE_S,
-        )
-    )
-
-
-async def _listening(http: _HttpServer, running: asyncio.Task[None], host: str, port: int) -> None:
-    while not http.started:
-        if running.done():
-            error = running.exception()
-            raise (
-                _cannot_listen(host, port, error)
-                if isinstance(error, OSError)
-                else error or CannotStart("HTTP ended at once.")
-            )
-        await asyncio.sleep(0)
-
-
-async def _stopped(http: _HttpServer, answering: PeerService, running: asyncio.Task[None]) -> None:
-    """Clients and other servers end what they have begun, for a while; then all connections are closed, and the HTTP server ends."""
-    if not running.done():
-        http.should_exit = True
-        waited = asyncio.create_task(_all_finished(http, answering))
-        await asyncio.wait([waited], timeout=STOP_PATIENCE_S)
-        waited.cancel()
-    await answering.close()
-    await asyncio.wait([running])
-
-
-async def _all_finished(http: _HttpServer, answering: PeerService) -> None:
-    """Until neither clients nor other servers have anything under way, or nobody is to be waited for any more."""
-    finishing = asyncio.create_task(answering.finish())
-    try:
-        # uvicorn keeps a plain set, and tells nobody.
-        while (http.server_state.connections or not finishing.done()) and not http.force_exit:  # noqa: ASYNC110
-            await asyncio.sleep(STOP_POLL_S)
-    finally:
-        finishing.cancel()
-
-
 def _existing_root(spec: ServerSpec) -> Path:
     if spec.root is None:
         raise ConfigError(
@@ -322,24 +248,6 @@ def _existing_root(spec: ServerSpec) -> Path:
         hint = "" if spec.root.exists() else f" Make it first: mkdir -p '{spec.root}'"
         raise CannotStart(f"The directory {spec.root} of {spec.name} {what}.{hint}")
     return spec.root.resolve()
-
-
-@contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise _cannot_listen(host, port, error) from error
-        yield listener
-
-
-def _cannot_listen(host: str, port: int, error: OSError) -> CannotStart:
-    if error.errno == errno.EADDRINUSE:
-        return CannotStart(f"Port {port} on {host} is in use: another program (another accord?) listens there.")
-    return CannotStart(f"The server cannot listen on {host}:{port}: {error.strerror}.")
 
 
 def _allow_many_files() -> None:

@@ -10,6 +10,8 @@ import pytest
 from cyclopts import App
 
 from accord.cli.app import COMMANDS, make_app
+from accord.cli.serve import Settings
+from accord.config import SETTINGS
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
@@ -55,3 +57,7 @@ def test_every_option_is_documented_and_the_other_way_round(app: App, command: s
     real = set(options(app[command]))
     assert real - written - _OF_ALL == set(), "not in docs/cli.md"
     assert written - real - _OF_ALL == set(), "not in --help"
+
+
+def test_every_setting_of_a_cluster_is_a_flag_of_serve() -> None:
+    assert Settings().values().keys() == SETTINGS.keys()

@@ -243,3 +243,19 @@ def test_a_silent_server_in_the_listing_is_a_note(accord: Run, serve: Serve, tmp
     assert done.returncode == 0
     assert "could not ask server2" in done.stderr
     assert len(script.received) == 3
+
+
+@pytest.mark.parametrize("also", [None, subprocess.STDOUT])
+def test_who_stops_reading_does_not_stop_a_tree(serve: Serve, tmp_path: Path, also: int | None) -> None:
+    """`accord put -r t | head -1` ends with 0, so that it has to have stored everything."""
+    script, url = serve(Writable())
+    (tmp_path / "t").mkdir()
+    for number in range(60):
+        (tmp_path / "t" / f"{number}.txt").write_bytes(TEXT)
+    words = [ACCORD, "put", "-r", "t", "--jobs", "1"]
+    putting = subprocess.Popen(words, cwd=tmp_path, env=environment(url), stdout=subprocess.PIPE, stderr=also)
+    assert putting.stdout is not None
+    putting.stdout.readline()
+    putting.stdout.close()
+    assert putting.wait(60) == 0
+    assert len(script.received) == 60

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import ACCORD, Run, environment
-from tests.client.scripted import DELETED, Serve, digest_of
+from tests.client.scripted import DELETED, SILENT, Serve, digest_of
 from tests.client.writable import Writable
 
 MIDDLE = b"".join(b"line %d\n" % number for number in range(9))
@@ -53,15 +53,32 @@ def test_keep(accord: Run, serve: Serve, word: str, kept: bytes) -> None:
     assert not got.body
 
 
-def test_keep_newest_and_deleted(accord: Run, serve: Serve) -> None:
+def test_keep_deleted_and_dry_run(accord: Run, serve: Serve) -> None:
     script, url = serve(disputed(b"one", b"two", None))
-    assert accord("resolve", "notes.txt", "--keep", "newest", "--dry-run", url=url).stdout.endswith(
+    assert accord("resolve", "notes.txt", "--keep", "server1", "--dry-run", url=url).stdout.endswith(
         "nothing was changed\n"
     )
     assert script.received == []
     done = accord("resolve", "notes.txt", "--keep", "deleted", "-m", "wrong", "--json", url=url)
     assert json.loads(done.stdout)["written"]["digest"] is None
     assert (script.received[0].method, script.received[0].fields["Accord-Message"]) == ("DELETE", "wrong")
+
+
+@pytest.mark.parametrize("word", ["newest", "largest"])
+def test_of_two_that_are_alike_none_is_picked(accord: Run, serve: Serve, word: str) -> None:
+    script, url = serve(disputed(b"one", b"two", None))
+    done = accord("resolve", "notes.txt", "--keep", word, url=url)
+    assert (done.returncode, f"is the {word}" in done.stderr) == (6, True)
+    assert script.received == []
+
+
+def test_a_file_that_nobody_has_is_not_found(accord: Run, serve: Serve) -> None:
+    script, url = serve(Writable())
+    assert accord("resolve", "nothing", "--keep", "newest", url=url).returncode == 5
+    script.put("notes.txt", server1=DELETED, server2=DELETED)
+    assert accord("resolve", "notes.txt", "--keep", "newest", url=url).returncode == 5
+    script.copies["notes.txt"] = {"server1": None, "server2": SILENT}
+    assert accord("resolve", "notes.txt", "--keep", "newest", url=url).returncode == 3
 
 
 @pytest.mark.parametrize("word", ["server3", "server9", "0123456789ab", "oldest"])
@@ -152,6 +169,16 @@ def test_a_pattern_resolves_what_is_disputed_and_nothing_else(accord: Run, serve
         "p/q/c.txt",
     ]
     assert accord("resolve", "p/**", "--keep", "server1", url=url).returncode == 5
+
+
+def test_a_pattern_tells_who_could_not_be_asked_for_theirs(accord: Run, serve: Serve) -> None:
+    script, url = serve(Writable())
+    script.put("p/a.txt", server1=b"one", server2=b"two")
+    script.listing_silent = ("server2",)
+    done = accord("resolve", "p/*", "--keep", "server1", "--dry-run", url=url)
+    assert (done.returncode, "could not ask server2" in done.stderr) == (3, True)
+    done = accord("resolve", "q/*", "--keep", "server1", url=url)
+    assert (done.returncode, "could not ask server2" in done.stderr) == (3, True)
 
 
 def test_undo_makes_the_rivals_rivals_again(accord: Run, serve: Serve) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from accord.engine.write import Refused, Wish
+from accord.engine.write import FRESH_S, Refused, Wish
 from accord.errors import Conflict, ContentMismatch, DiskFull, TooFewCopies
 from accord.model.history import Deed
 from accord.model.names import Digest, DigestPrefix, FilePath
@@ -319,6 +319,22 @@ async def test_an_answer_of_a_copy_that_is_aside_is_served() -> None:
         assert not some[0].peers.fetched[1:]
 
 
+async def test_a_rival_that_rotted_aside_is_found_out_by_a_read_and_healed() -> None:
+    async with servers(2) as some:
+        some[0].store.put_outside(PATH, b"mine")
+        some[1].store.put_outside(PATH, b"theirs")
+        await some.mend()
+        some[0].store.rot_version(PATH, digest_of(b"theirs"))
+        assert await some[0].content(digest_of(b"theirs")) == b"theirs"
+        found = await some[0].store.examine(PATH, wait_s=1)
+        assert isinstance(found, Present)
+        assert found.aside == ()  # it is no longer claimed
+        await some.mend()
+        healed = await some[0].store.examine(PATH, wait_s=1)
+        assert isinstance(healed, Present)
+        assert healed.aside == (digest_of(b"theirs"),)
+
+
 async def test_a_write_whose_base_was_superseded_meanwhile_still_tells_what_it_came_from() -> None:
     async with servers(2) as some:
         await some[0].put(b"before")
@@ -328,3 +344,97 @@ async def test_a_write_whose_base_was_superseded_meanwhile_still_tells_what_it_c
         chapters = (await some[1].historian.history(PATH)).chapters
         base = chapters[-1].event
         assert [one.event.supersedes for one in chapters[:2]] == [(base.dot,)] * 2
+
+
+async def test_what_others_got_while_the_content_arrived_is_seen_at_the_end() -> None:
+    async with servers(2) as some:
+        now_s = 0.0
+        some[0].writer.now_s = lambda: now_s
+        writing = await some[0].writer.begin(PATH, Wish(Conditions(is_new=True)), size=3)
+        await writing.write(b"one")
+        some[1].store.put_outside(PATH, b"theirs")
+        now_s += 2 * FRESH_S
+        with pytest.raises(Refused) as refused:
+            await writing.finish()
+        assert refused.value.refusal is Refusal.EXISTS
+
+
+async def test_a_folder_in_the_way_on_another_server_does_not_keep_a_file_from_being_deleted() -> None:
+    async with servers(2) as some:
+        some.down(1)
+        await some[0].put(b"one")
+        some.up(1)
+        some[1].store.answer_always(PATH, Absent(FOLDER))
+        written = await some[0].delete()
+        assert written.stored[0] == "server1"
+        assert PATH not in some[0].store.files
+
+
+async def test_where_the_disk_fails_nobody_waits_for_a_peer_that_is_slow() -> None:
+    async with servers(2) as some:
+        writing = await some[0].writer.begin(PATH, Wish(), size=None)
+        some[0].peers.faults[some[1].name].hold = asyncio.Event()
+        some[0].store.capacity_bytes = 1
+        before = asyncio.all_tasks()
+        with pytest.raises(DiskFull):
+            await writing.write(b"two")
+        assert asyncio.all_tasks() == before
+        await writing.abort()
+
+
+async def test_a_peer_that_finds_something_in_the_way_drops_what_came() -> None:
+    async with servers(2) as some:
+        writing = await some[0].writer.begin(PATH, Wish(), size=3)
+        await writing.write(b"one")
+        some[1].store.answer_always(PATH, Absent(FOLDER))
+        written = await writing.finish()
+        assert (written.stored, [one.name for one in written.missing]) == (("server1",), ["server2"])
+
+
+async def test_a_rival_whose_bytes_are_lost_does_not_keep_a_write_from_the_others() -> None:
+    async with servers(3) as some:
+        some.down(1)
+        some.down(2)
+        await some[0].put(b"overwritten behind our back")
+        some[0].store.put_outside(PATH, b"by this")
+        some.up(1)
+        seen = (await some[0].verdict()).seen()  # the third may have what was lost: that is not seen
+        written = await some[0].put(b"agreed", seen=seen)
+        assert written.stored == ("server1", "server2")
+        assert some[1].store.files[PATH].content == b"agreed"
+
+
+async def test_a_peer_that_is_lost_in_the_middle_of_a_move_has_the_content_at_its_destination() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        some[0].peers.faults[some[1].name].loses_answers = True
+        await some[0].copier.copy(PATH, None, FilePath("moved"), Wish(), moves=True)
+        assert some[1].store.files[FilePath("moved")].content == b"one"
+
+
+async def test_what_a_server_that_lost_its_index_finds_again_is_the_former_version_that_others_know() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"old")
+        some.down(0)
+        await some[1].delete()
+        some[0].store.lose_index()
+        some.up(0)
+        for _ in range(2):
+            await some.mend()
+        assert {(await node.verdict()).kind for node in some.nodes} == {Kind.DELETED}
+        assert PATH not in some[0].store.files
+        kept = await some[1].store.open_version(PATH, digest_of(b"old"))
+        assert kept is not None
+        kept.close()
+
+
+async def test_found_content_that_nobody_knew_is_a_rival_all_the_same() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"old")
+        some.down(0)
+        await some[1].put(b"new")
+        some[0].store.lose_index()
+        some[0].store.put_outside(PATH, b"another")
+        some.up(0)
+        await some.mend()
+        assert (await some[0].verdict()).kind is Kind.DIVERGED

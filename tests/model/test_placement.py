@@ -107,6 +107,12 @@ def test_the_newest_version_of_each_content_is_told(clock: Clock) -> None:
             assert contents[one.digest].digest == one.digest
 
 
+def test_of_equal_content_the_newest_version_counts_whatever_order_it_came_in() -> None:
+    for first, second in ((1, 2), (2, 1)):
+        clock = write(write(EMPTY_CLOCK, {}, ACTORS[0], version(0, first)), {}, ACTORS[1], version(0, second))
+        assert current_contents(clock)[A].modified_ns == 2
+
+
 @given(_clocks, _held, _there)
 def test_an_answer_tells_what_is_current_beside_the_path(clock: Clock, held: set[Digest], there: Digest | None) -> None:
     told = others(clock, held, there=there)

@@ -186,6 +186,14 @@ async def test_chunks_that_make_no_sense_are_no_content(route: Route, client: Cl
     assert [type(one) for one in route.failures] == [ConnectionResetError]
 
 
+async def test_a_transfer_coding_that_nobody_undoes_is_not_taken_for_content(route: Route, client: Client) -> None:
+    client.head("PUT", "/files/a", Transfer_Encoding="gzip, chunked")
+    client.say(b"3\r\nabc\r\n0\r\n\r\n")
+    answer = await client.answer()
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+    assert await client.is_over()
+
+
 async def test_a_client_that_sends_nothing_is_given_up(
     route: Route, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

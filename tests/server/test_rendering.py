@@ -158,7 +158,7 @@ def test_the_head_of_a_file() -> None:
         fields["accord-replicas"]
         == f'"server1";state=current;digest="{digest}", "server2";state=current;digest="{digest}"'
     )
-    assert read_context_token(fields["accord-context"]) == IDENTICAL.clock.context()
+    assert read_context_token(fields["accord-context"], IDENTICAL.path) == IDENTICAL.clock.context()
     assert fields["content-length"] == "5"
     assert fields["content-type"] == "text/plain; charset=utf-8"
     assert fields["last-modified"] == fields["date"] == "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -272,7 +272,7 @@ def test_the_token_of_a_reader_has_not_seen_what_nobody_could_show() -> None:
     first, second = Actor("server1/life"), Actor("server2/life")
     clock = merge(write(Clock(), {}, first, mine), write(Clock(), {}, second, theirs))
     held = Present(digest_of(b"a"), 1, 1, clock)
-    assert read_context_token(verdict_body(verdict_on("f", held, DOWN)).context) == {first: 1}
+    assert read_context_token(verdict_body(verdict_on("f", held, DOWN)).context, "f") == {first: 1}
     fields = dict(verdict_fields(verdict_on("f", held, DOWN)))
-    assert read_context_token(fields[b"accord-context"].decode()) == {first: 1}
+    assert read_context_token(fields[b"accord-context"].decode(), "f") == {first: 1}
     assert b"\r\nAccord-Context: " + fields[b"accord-context"] in verdict_lines(verdict_on("f", held, DOWN))

@@ -107,6 +107,11 @@ async def test_rivals_are_not_buried_by_accident(server: Live, client: Client) -
     assert len(refused.json()["versions"]) == 2
     choices = await client.ask("GET", "/files/f")
     assert choices.status == 300
+    busy = await client.put("/files/other", b"x")
+    for number in range(3):
+        busy = await client.put("/files/other", b"%d" % number)
+    mixed_up = await client.put("/files/f", b"new", Accord_Context=busy.headers["accord-context"])
+    assert (mixed_up.status, "of another path" in mixed_up.json()["detail"]) == (400, True)
     resolved = await client.put("/files/f", b"new", Accord_Context=choices.headers["accord-context"])
     assert (resolved.status, resolved.headers["accord-verdict"]) == (200, "identical")
 

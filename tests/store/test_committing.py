@@ -15,9 +15,10 @@ import pytest
 
 from accord.errors import Conflict, DiskFull, StoreFailed
 from accord.model.names import FilePath
-from accord.model.verdict import Damaged, Present, Unreachable
-from accord.model.versions import Version, found, merge
+from accord.model.verdict import EMPTY_FOLDER, Absent, Damaged, Present, Unreachable
+from accord.model.versions import EMPTY_CLOCK, Version, found, merge
 from accord.store.port import BLOCK_BYTES, Change
+from accord.store.records import Stat, is_racy
 from accord.store.workshop import QUARANTINE_FILES
 from accord.testing.conformance import (
     HELLO,
@@ -38,6 +39,9 @@ from accord.testing.conformance import (
 )
 
 from .disks import DirectoryDisk, open_disk
+
+NOW_NS = 1_800_000_000_000_000_000
+CHANGED_AFTER_NS = 1_234_567
 
 
 class Fsync:
@@ -98,6 +102,36 @@ async def test_history_costs_a_commit_no_sync_once_its_folder_is_there(tmp_path:
         disk.store._index.flush()
         assert fsync.calls == before + 3  # history's own, with the next batch
         assert disk.store._index.read(lambda db: db.execute("SELECT count(*) FROM pending").get) == 0
+
+
+@pytest.mark.parametrize(
+    ("modified_ns", "vouches"),
+    [(NOW_NS, False), (NOW_NS + CHANGED_AFTER_NS, False), (NOW_NS + 1, True), (NOW_NS - 10_000_000_000, True)],
+    ids=["rounded", "the kernel's own", "a version's own", "long ago"],
+)
+async def test_a_time_that_a_write_now_could_leave_too_does_not_vouch_at_once(
+    tmp_path: Path, modified_ns: int, vouches: bool
+) -> None:
+    async with open_disk(tmp_path, now_ns=lambda: NOW_NS) as disk:
+        stat = Stat(1, modified_ns, NOW_NS + CHANGED_AFTER_NS, 1, 1)
+        hashed_at_ns = disk.store._committer._vouched_from(stat)
+    assert is_racy(stat.ctime_ns, hashed_at_ns) != vouches
+
+
+async def test_a_rival_is_durable_aside_before_it_is_promised(tmp_path: Path) -> None:
+    synced: list[str] = []
+    before: list[str] = []
+
+    def fsync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        os.fsync(fd)
+
+    promise = At("promise", lambda: before.extend(synced))
+    async with open_disk(tmp_path, fsync=fsync, step=promise) as disk:
+        mine = await put(disk.store, b"mine")
+        promise.is_armed = True
+        await take_in(disk.store, merge(mine.clock, theirs(b"theirs")), b"theirs")
+    assert str(tmp_path / ".accord" / "versions" / digest_of(b"theirs").hex()[:2]) in before
 
 
 @pytest.mark.parametrize("bad", range(1, 9))
@@ -219,6 +253,7 @@ async def test_a_disk_that_is_full_before_the_promise_changes_nothing(tmp_path: 
                 continue
             assert (await looked(disk.store, where)).clock == before
             assert kept(tmp_path) == kept_before
+            assert where == HELLO or not (tmp_path / "folder").exists()
             assert await disk.store.commit([Change(where, before, clock, (incoming,))])  # it is as usable as before
         assert digest_of(b"new") in contents(await looked(disk.store))
         assert disk.content(path) == b"new"
@@ -236,6 +271,45 @@ async def test_what_cannot_be_finished_is_finished_when_there_is_room(tmp_path: 
         assert (await present(disk.store)).digest == digest_of(b"new")
         assert await put(disk.store, b"newer")
         assert staged(tmp_path) == []
+
+
+async def test_what_could_not_be_finished_is_finished_before_the_next_commit_of_the_path(tmp_path: Path) -> None:
+    full = At("move in", _full)
+    async with open_disk(tmp_path, step=full) as disk:
+        full.is_armed = True
+        with pytest.raises(DiskFull):
+            await put(disk.store, b"new")
+        incoming, done = await received(disk.store, b"newer"), None
+        for _ in range(2):  # the first is told to look again: by then the file is in its place
+            clock = (await looked(disk.store)).clock
+            done = done or await disk.store.commit([change_to(clock, version_of(b"newer"), incoming=(incoming,))])
+        assert done
+        assert disk.content(HELLO) == b"newer"
+        assert (digest_of(b"new"), False, True) in await story(disk.store)
+        assert staged(tmp_path) == []
+
+
+async def test_a_rival_that_comes_to_the_path_leaves_no_second_name_of_its_file(tmp_path: Path) -> None:
+    async with open_disk(tmp_path) as disk:
+        mine = await put(disk.store, b"mine")
+        both = await take_in(disk.store, merge(mine.clock, theirs(b"theirs")), b"theirs")
+        assert kept(tmp_path) == {digest_of(b"theirs").hex()}
+        assert await disk.store.commit([change_to(both.clock, version_of(b"theirs"))])
+        assert disk.content(HELLO) == b"theirs"
+        assert (tmp_path / HELLO).stat().st_nlink == 1
+        assert kept(tmp_path) == {digest_of(b"mine").hex()}
+
+
+async def test_an_edit_right_after_the_rename_is_no_part_of_the_version(tmp_path: Path) -> None:
+    def fsync(fd: int) -> None:
+        os.fsync(fd)
+        if os.readlink(f"/proc/self/fd/{fd}") == str(tmp_path) and disk.content(HELLO) == b"version":
+            disk.rewrite(HELLO, b"edited!")
+
+    async with open_disk(tmp_path, fsync=fsync) as disk:
+        incoming = await received(disk.store, b"version")
+        await disk.store.commit([change_to(EMPTY_CLOCK, version_of(b"version"), incoming=(incoming,))])
+        assert (await present(disk.store)).digest == digest_of(b"edited!")
 
 
 @pytest.mark.parametrize("step", ["promise", "move in", "exchange", "take out"])
@@ -424,6 +498,28 @@ async def test_empty_folders_give_way_and_full_ones_do_not(tmp_path: Path) -> No
         await put(disk.store, b"x", FilePath("folder/file"))
         with pytest.raises(Conflict):
             await put(disk.store, b"x", FilePath("folder"))
+
+
+async def test_a_folder_under_a_name_that_is_no_text_is_a_folder_like_any_other(tmp_path: Path) -> None:
+    os.makedirs(os.fsencode(tmp_path / HELLO) + b"/\xff")
+    async with open_disk(tmp_path) as disk:
+        assert await looked(disk.store) == Absent(EMPTY_FOLDER)
+        await put(disk.store, b"x")
+        assert disk.content(HELLO) == b"x"
+
+
+@pytest.mark.needs_root
+async def test_what_is_mounted_inside_is_read_and_refused_before_anything_is_promised(small: Path) -> None:
+    path, other = FilePath("small/file"), FilePath("small/new")
+    (small / "file").write_bytes(b"old")
+    async with open_disk(small.parent) as disk:
+        before = await present(disk.store, path)
+        for refused in (put(disk.store, b"new", path), put(disk.store, b"new", other), delete(disk.store, path)):
+            with pytest.raises(Conflict, match="another file system"):
+                await refused
+        assert await present(disk.store, path) == before
+        assert await looked(disk.store, other) == Absent()
+        assert disk.store._index.read(lambda db: db.execute("SELECT count(*) FROM pending").get) == 0
 
 
 async def test_many_writers_at_once_are_all_durable_and_share_commits(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import structlog
 from accord.errors import ConfigError, StoreFailed
 from accord.model.names import FilePath, ServerName
 from accord.model.verdict import Absent, Present
-from accord.model.versions import EMPTY_CLOCK, Actor, found, write
+from accord.model.versions import EMPTY_CLOCK, Actor, found, merge, write
 from accord.store import debts as debt_rules
 from accord.store import known_records
 from accord.store.index_file import open_index
@@ -91,6 +92,22 @@ async def test_a_rebuilt_index_is_a_new_life(tmp_path: Path) -> None:
     _overwrite(tmp_path / ".accord" / "index.db")
     async with open_disk(tmp_path) as disk:
         assert disk.store._index.incarnation != before
+
+
+async def test_a_write_after_a_restored_backup_never_looks_like_one_that_was_made_since(tmp_path: Path) -> None:
+    root, backup = tmp_path / "root", tmp_path / "backup"
+    root.mkdir()
+    async with open_disk(root) as disk:
+        await put(disk.store, b"one")
+    shutil.copytree(root, backup)
+    async with open_disk(root) as disk:
+        lost = await put(disk.store, b"two")
+    shutil.rmtree(root)
+    shutil.copytree(backup, root)
+    async with open_disk(root) as disk:
+        after = await put(disk.store, b"two after all")
+    assert {dot for dot, _ in lost.clock.current()}.isdisjoint(dot for dot, _ in after.clock.current())
+    assert len(merge(lost.clock, after.clock).current()) == 2
 
 
 async def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_session(new_cluster: Callable[..., Cluster]) -> None:
     url = f"http://127.0.0.1:{cluster[0].port}"
     for command, told in commands:
         done = subprocess.run(
-            re.sub(r"^accord", ACCORD, command),
+            re.sub(r"(?<![^ ])accord ", f"{ACCORD} ", command),
             shell=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -136,7 +136,7 @@ def test_rivals_are_kept_until_one_is_chosen_and_the_choice_is_taken_back(accord
     assert told.endswith("stored on server1, server2\n")
     assert held(pair, "notes.txt") == [b"another"] * 2
     assert "the longer one" in accord("log", "notes.txt")
-    accord("resolve", "notes.txt", "--undo")
+    assert accord("resolve", "notes.txt", "--undo").endswith("stored on server1, server2; again 2 rival versions\n")
     verdict = json.loads(accord("stat", "notes.txt", "--json", code=6))
     assert sorted(version["size"] for version in verdict["versions"]) == [3, 7]
     accord("resolve", "notes.txt", "--keep", "deleted")

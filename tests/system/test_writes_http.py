@@ -185,6 +185,13 @@ def test_copies_moves_and_the_way_back(pair: Cluster) -> None:
         assert (server.root / "f").read_bytes() == b"first"
         assert (server.root / "there").read_bytes() == b"second"
         assert not (server.root / "copy").exists()
+    put(pair[0], "folder/f", b"within")
+    for source, told in (
+        ("folder", "'folder' is a folder"),
+        ("none", "no server has 'none'"),
+        ("copy", "'copy' was deleted"),
+    ):
+        assert told in put(pair[0], "x", Accord_Source=f"/files/{source}", Accord_Move="?1").json()["detail"]
     events = send(pair[1], "GET", "/history/f").json()["events"]
     assert [event["deed"] for event in events] == ["restore", "put", "put"]
     assert all(event["servers"] == ["server1", "server2"] for event in events)

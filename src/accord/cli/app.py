@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -94,12 +94,12 @@ def run(tokens: Sequence[str]) -> int:
         return code
     except BrokenPipeError:
         # Whoever read our output has had enough (`| head`): nothing went wrong.
-        _hush()
+        hush(sys.stdout)
         return 0
     except OSError as error:
         # Servers and files that a command works on have errors of their own: this is our output, mostly, on a full disk.
         sys.stderr.write(f"accord: {error.filename or 'the output'}: {error.strerror or error}\n")
-        _hush()
+        hush(sys.stdout)
         return AccordError.exit_code
 
 
@@ -169,8 +169,8 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
-def _hush() -> None:
-    """Python would complain about the closed pipe once more while it ends."""
+def hush(stream: TextIO) -> None:
+    """What is still written goes nowhere; Python would complain about the closed pipe once more while it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

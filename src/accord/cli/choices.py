@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from accord.cli import words
-from accord.errors import MergeConflict, UsageError
+from accord.errors import MergeConflict, RivalVersions, UsageError
 from accord.model.names import Digest, DigestPrefix
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class Choice:
 
 
 def keep(verdict: Verdict, word: str) -> Choice:
-    """`word` is a server's name, a digest or its beginning, `newest`, `largest` or `deleted`. Raises `UsageError`, `InvalidQuery`."""
+    """`word` is a server's name, a digest or its beginning, `newest`, `largest` or `deleted`. Raises `UsageError`, `InvalidQuery`,
+    and `RivalVersions` where two are the newest."""
     version = _kept(verdict, word)
     if version.digest is None:
         return Choice("kept the deletion")
@@ -44,11 +45,12 @@ def _kept(verdict: Verdict, word: str) -> Version:
         if word in words.label(verdict, version).split("+"):
             return version
     contents = [version for version in verdict.versions if version.digest is not None]
+    newest, largest = verdict.versions[0].modified, max((version.size for version in contents), default=0)
     match word:
         case "newest":
-            return verdict.versions[0]
+            return _foremost(verdict, "newest", [version for version in verdict.versions if version.modified == newest])
         case "largest":
-            return max(contents, key=lambda version: version.size)
+            return _foremost(verdict, "largest", [version for version in contents if version.size == largest])
         case "deleted":
             deletions = [version for version in verdict.versions if version.digest is None]
             return deletions[0] if deletions else _no_version()
@@ -60,6 +62,17 @@ def _kept(verdict: Verdict, word: str) -> Version:
     ]
     if len(found) != 1:
         raise UsageError(f"'{word}' is neither a server nor one rival version of {verdict.path}.")
+    return found[0]
+
+
+def _foremost(verdict: Verdict, word: str, found: list[Version]) -> Version:
+    """The one of `found`. Where several are as new or as large, nothing is picked. Raises `RivalVersions`."""
+    if len(found) != 1:
+        those = " and ".join(words.label(verdict, version) for version in found) or "none"
+        raise RivalVersions(
+            f"No rival version of {verdict.path} is the {word}: {those} are alike in that. --keep takes a server or a digest.",
+            path=verdict.path,
+        )
     return found[0]
 
 

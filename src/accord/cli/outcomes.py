@@ -90,8 +90,9 @@ class TreeSummary(msgspec.Struct, frozen=True):
 
 class Resolved(msgspec.Struct, frozen=True):
     """What was chosen for one path, in words. `written` is None where nothing was to be changed (`--dry-run`); an undoing makes
-    several versions, of which it is the last."""
+    several versions, of which it is the last, and rivals are what it is for."""
 
     path: FilePath
     chosen: str
     written: Written | None
+    undone: bool | msgspec.UnsetType = msgspec.UNSET

@@ -126,7 +126,9 @@ class TextOutput:
                 self._line(f"    {event.message}")
 
     def resolved(self, resolved: Resolved) -> None:
-        fate = words.stored(resolved.written) if resolved.written is not None else "nothing was changed"
+        fate = "nothing was changed"
+        if resolved.written is not None:
+            fate = words.stored(resolved.written, brings_rivals_back=resolved.undone is True)
         self._line(f"{resolved.path}: {resolved.chosen}; {fate}")
 
     def item(self, item: TreeItem) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -109,20 +108,21 @@ def resolve(
             resolved, code = _one(client, path, wanted)
             out.resolved(resolved)
             return code
-        return _each(client, _diverged(client, pattern, path), wanted, out)
+        return _each(client, _diverged(client, pattern, path, out), wanted, out)
 
 
-def _each(client: Client, paths: list[str], wanted: Wanted, out: Output) -> int:
-    from accord.cli.trees import worst
+def _each(client: Client, listed: tuple[list[str], bool], wanted: Wanted, out: Output) -> int:
+    from accord.cli.trees import shown, worst
     from accord.errors import AccordError
 
-    codes = {0}
+    paths, silent = listed
+    codes = {3 if silent else 0}
     for path in paths:
         try:
             resolved, code = _one(client, path, wanted)
-            out.resolved(resolved)
+            shown(out.resolved, resolved)
         except AccordError as error:
-            out.error(error)
+            shown(out.error, error)
             code = error.exit_code
         codes.add(code)
     return worst(codes)
@@ -132,14 +132,17 @@ def _one(client: Client, path: str, wanted: Wanted) -> tuple[Resolved, int]:
     from accord.cli import words
     from accord.cli.outcomes import Resolved
     from accord.cli.put import exit_code_of
-    from accord.errors import Conflict
+    from accord.errors import Conflict, Gone, NotFound, UnknownState
     from accord.model.verdict import Kind
 
     verdict = client.stat(path)
     if wanted.undo:
         return _undo(client, verdict, wanted)
     if verdict.verdict is not Kind.DIVERGED:
-        raise Conflict(f"{path} has no rival versions: {words.sentence(verdict)}.", path=path)
+        errors = {Kind.MISSING: NotFound, Kind.DELETED: Gone, Kind.UNKNOWN: UnknownState}
+        raise errors.get(verdict.verdict, Conflict)(
+            f"{path} has no rival versions: {words.sentence(verdict)}.", path=path
+        )
     choice = _choice(client, verdict, wanted)
     if wanted.dry_run:
         return Resolved(verdict.path, choice.words, None), 0
@@ -200,7 +203,7 @@ def _undo(client: Client, verdict: Verdict, wanted: Wanted) -> tuple[Resolved, i
         silent = silent or bool(written.missing)
     if written is None or (len(rivals) > 1 and written.result.verdict is not Kind.DIVERGED):
         raise Conflict(f"The rivals of {verdict.path} could not be brought back; `accord log` shows them all.")
-    return Resolved(verdict.path, told, written), 3 if silent or exit_code_of(written) == 3 else 0
+    return Resolved(verdict.path, told, written, undone=True), 3 if silent or exit_code_of(written) == 3 else 0
 
 
 def _last_choice(client: Client, verdict: Verdict) -> Event:
@@ -212,8 +215,8 @@ def _last_choice(client: Client, verdict: Verdict) -> Event:
     current = [event for event in history.events if event.current]
     if len(current) != 1 or current[0].deed != "resolve":
         raise Conflict(
-            f"There is no choice to take back: the current version of {verdict.path} is none. `accord log {verdict.path}` "
-            f"shows what happened, `accord restore` brings any version back.",
+            f"There is no choice to take back: what is current of {verdict.path} was not made by `accord resolve`. "
+            f"`accord log` shows what happened, `accord restore` brings any version back.",
             path=verdict.path,
         )
     kept = {event.digest for event in history.events if event.servers} | {None}
@@ -235,18 +238,23 @@ def pattern_of(text: str) -> re.Pattern[str] | None:
     return re.compile("".join(meanings.get(piece) or re.escape(piece) for piece in pieces) + r"\Z", re.DOTALL)
 
 
-def _diverged(client: Client, pattern: re.Pattern[str], text: str) -> list[str]:
-    """The paths with rivals that match, or the path of exactly that name."""
-    from accord.errors import NotFound
+def _diverged(client: Client, pattern: re.Pattern[str], text: str, out: Output) -> tuple[list[str], bool]:
+    """The paths with rivals that match, or the path of exactly that name; and whether somebody could not be asked for theirs."""
+    from accord.cli import words
+    from accord.errors import NotFound, UnknownState
     from accord.model.verdict import Kind
 
-    def found() -> Iterator[str]:
-        for entry in client.list(re.split(r"[^/]*[*?]", text)[0].rstrip("/")):
-            if entry.verdict is Kind.DIVERGED:
-                yield str(entry.path)
-
-    paths = list(found())
+    listing = client.list(re.split(r"[^/]*[*?]", text)[0].rstrip("/"))
+    paths = [str(entry.path) for entry in listing if entry.verdict is Kind.DIVERGED]
     matching = [text] if text in paths else [path for path in paths if pattern.match(path)]
+    silence = (
+        f"could not ask {words.names(one.name for one in listing.silent)}: rivals that only they have are not resolved"
+    )
     if not matching:
-        raise NotFound(f"No file with rival versions matches '{text}'.", path=text)
-    return matching
+        detail = f"No file with rival versions matches '{text}'"
+        if listing.silent:
+            raise UnknownState(f"{detail}, but {silence}.", path=text)
+        raise NotFound(f"{detail}.", path=text)
+    if listing.silent:
+        out.note(silence)
+    return matching, bool(listing.silent)

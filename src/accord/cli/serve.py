@@ -33,6 +33,10 @@ class Settings:
         How many servers must hold a write durably before it is acknowledged.
     outside_changes
         What a change made behind Accord's back means: `dispute` makes rivals, `adopt` supersedes.
+    keep_versions
+        How many superseded or deleted versions of a file are kept.
+    keep_days
+        How many days they are kept.
     peer_timeout
         How long a read waits for another server, such as `500ms` or `1s`.
     hash_wait
@@ -43,6 +47,8 @@ class Settings:
     key_file: Path | None = None
     min_copies: int | None = None
     outside_changes: Literal["dispute", "adopt"] | None = None
+    keep_versions: int | None = None
+    keep_days: int | None = None
     peer_timeout: str | None = None
     hash_wait: str | None = None
 
@@ -52,6 +58,8 @@ class Settings:
             "name": self.cluster_name,
             "min_copies": self.min_copies,
             "outside_changes": self.outside_changes,
+            "keep_versions": self.keep_versions,
+            "keep_days": self.keep_days,
             "peer_timeout": self.peer_timeout,
             "hash_wait": self.hash_wait,
         }

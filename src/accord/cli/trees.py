@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from accord.cli.app import hush
 from accord.cli.outcomes import TreeItem, TreeSummary
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from accord.cli.output import Output
     from accord.errors import AccordError
     from accord.model.names import Digest
+
+Shown = TypeVar("Shown")
 
 PRIVATE_FOLDER: Final = ".accord"
 _WORST_FIRST: Final = (1, 8, 4, 2, 6, 5, 3, 0)
@@ -115,12 +119,22 @@ def report(items: Iterator[TreeItem], out: Output, *, silent: bool = False) -> i
     counts: Counter[Deed] = Counter()
     codes = {3} if silent else set()
     for item in items:
-        out.item(item)
+        shown(out.item, item)
         counts[item.did] += 1
         codes.add(item.exit_code)
     code = worst(codes)
-    out.summary(TreeSummary(dict(counts), code))
+    shown(out.summary, TreeSummary(dict(counts), code))
     return code
+
+
+def shown(show: Callable[[Shown], None], result: Shown) -> None:
+    """Show what was done with one of many files. Who stops reading (`| head`) does not stop what is being done with the others."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            show(result)
+            return
+        except BrokenPipeError:
+            hush(stream)
 
 
 def worst(codes: set[int]) -> int:

@@ -86,12 +86,13 @@ def silence(silent: Iterable[ServerReport]) -> str:
     return "; ".join(told) or "could not ask anybody"
 
 
-def stored(written: Written) -> str:
-    """Who has it, and who gets it later."""
+def stored(written: Written, *, brings_rivals_back: bool = False) -> str:
+    """Who has it, and who gets it later. Rivals mean that somebody else wrote too, unless they are what was wanted."""
     deed = "deleted" if written.digest is None else "stored"
     text = f"{deed} on {names(written.stored)}{_later(written.missing)}"
     if written.result.verdict is Kind.DIVERGED:
-        text += f"; somebody else wrote at the same time: {sentence(written.result)}"
+        text += "; again " if brings_rivals_back else "; somebody else wrote at the same time: "
+        text += sentence(written.result, with_silence=not brings_rivals_back)
     return text
 
 

@@ -104,6 +104,8 @@ class Part:
     def _kept(self, error: NotSaved) -> NotSaved:
         """The error, with what becomes of the bytes that are there."""
         kept = os.fstat(self._descriptor).st_size
+        if not kept:
+            return error
         return NotSaved(
             f"{error.detail} The {kept} bytes that arrived are kept in that file; the next download continues them.",
             extra={**error.extra, "part": str(self.path), "kept_bytes": kept},

@@ -57,9 +57,6 @@ class Options:
     progress: Progress | None = None
 
 
-NO_OPTIONS: Final = Options()
-
-
 async def put(session: Session, path: FilePath, source: Source, options: Options) -> Written:
     """Raises `RivalVersions`, `PreconditionFailed`, `Conflict`, `DiskFull`, `WriteUnclear`, `IntegrityError` (what was stored is not
     what was sent), `TooFewCopies` (stored on those that its `extra["stored"]` names, and delivered later; on nobody if that is

@@ -14,6 +14,8 @@ from blake3 import blake3
 PICTURE = "photos/accord.png"
 FILM = "films/long.bin"
 FILM_BYTES = 50_000_000
+NOTES = "notes.txt"
+"""Written during the tour."""
 _WIDTH, _HEIGHT = 320, 200
 
 BOTH = {"hello.txt": b"This is a test\n"}

@@ -1,6 +1,6 @@
 """The tour: each row of the verdict table brought about, asked for with the real client, and judged.
 
-A step says what should come out before it asks. How the servers run is left to `sandbox`.
+A step says what should come out before it asks. How the servers run is left to `sandbox`, how it is shown to `screen`.
 """
 
 from __future__ import annotations
@@ -11,75 +11,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from accord.client.blocking import Client
-from accord.client.results import Verdict
-from accord.demo.samples import BOTH, DIFFERENT, FILM, FILM_BYTES, ONLY_ON_SECOND, PICTURE
+from accord.client.results import Verdict, Written
+from accord.demo.samples import BOTH, DIFFERENT, FILM, FILM_BYTES, NOTES, ONLY_ON_SECOND, PICTURE
 from accord.demo.sandbox import DemoServer, sandbox, wait_connected, wait_until
-from accord.errors import AccordError
+from accord.demo.screen import Tour, summary
 from accord.model.verdict import Kind, State
 
 HEAL_WAIT_S = 20.0
 _MEGABYTE = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """One row of the tour as it came out."""
-
-    what: str
-    expected: Kind
-    shown: str
-    right: bool
-
-
-@dataclass
-class Tour:
-    """The two servers, the screen, and what came out so far."""
-
-    first: DemoServer
-    second: DemoServer
-    console: Console
-    stops: list[Stop] = field(default_factory=list)
-
-    def client(self) -> Client:
-        """Asks server 1, and server 2 when that one fails."""
-        return Client(self.first.url, self.second.url)
-
-    def row(self, expected: Kind, command: str, what: str, ask: Callable[[Client], tuple[Kind, list[str]]]) -> None:
-        """Ask, and show whether the verdict is the expected one. What goes wrong is shown, and counts as wrong."""
-        self.console.print(f"\n[bold]{escape(what)}[/bold]")
-        self.console.print(f"  [dim]$ accord {escape(command)} --server {self.first.url}[/dim]")
-        try:
-            with self.client() as client:
-                kind, told = ask(client)
-            right, shown = kind is expected, kind.value
-        except (AccordError, AssertionError) as error:
-            right, shown, told = False, f"failed: {error}", []
-        for line in "\n".join(told).splitlines():
-            self.console.print(f"    {escape(line)}")
-        mark = "[green]✓[/green]" if right else "[red]✗[/red]"
-        wrong = "" if right else f"[red] (expected: {expected.value})[/red]"
-        self.console.print(f"  {mark} [bold]{escape(shown)}[/bold]{wrong}")
-        self.stops.append(Stop(what, expected, shown, right))
-
-    def say(self, text: str) -> None:
-        self.console.print(f"\n[cyan]{escape(text)}[/cyan]")
-
-    @property
-    def went_right(self) -> bool:
-        return all(stop.right for stop in self.stops) and {stop.expected for stop in self.stops} >= ROWS
-
-
-ROWS = frozenset(Kind) - {Kind.DELETED}
-"""What the tour must show; deleting comes with the release that writes."""
 
 
 def run_demo(console: Console, *, once: bool) -> bool:
@@ -92,7 +38,7 @@ def run_demo(console: Console, *, once: bool) -> bool:
         for server in (first, second):
             console.print(f"  {server.name}: {server.url}  {escape(str(server.root))}")
         take(tour)
-        _summary(tour)
+        summary(tour)
         if not once:
             _by_default_again(tour)
             _stay(tour)
@@ -101,6 +47,7 @@ def run_demo(console: Console, *, once: bool) -> bool:
 
 def take(tour: Tour) -> None:
     _both_up(tour)
+    _writing(tour)
     with _stopped(tour, tour.second):
         _one_down(tour)
     _after_rot(tour)
@@ -140,6 +87,36 @@ def _both_up(tour: Tour) -> None:
     tour.row(Kind.PARTIAL, "cat file3.txt", "Only server 2 has it: you get that copy.", lacking)
     tour.row(Kind.IDENTICAL, "stat file3.txt", "And by that, server 1 was healed.", healed)
     tour.row(Kind.MISSING, "stat nothing.txt", "Nobody has it, and everybody said so.", _stats("nothing.txt"))
+
+
+def _writing(tour: Tour) -> None:
+    def put(client: Client) -> tuple[Kind, list[str]]:
+        return _told(client.put(NOTES, b"bread\n"))
+
+    def put_at_once(client: Client) -> tuple[Kind, list[str]]:
+        seen = client.stat(NOTES).context
+        client.put(NOTES, b"bread, butter\n", context=seen, author="Ada")
+        return _told(client.put(NOTES, b"bread, milk\n", context=seen, author="Ben"))
+
+    def resolve(client: Client) -> tuple[Kind, list[str]]:
+        rivals = client.stat(NOTES)
+        assert {version.author for version in rivals.versions} == {"Ada", "Ben"}, "a rival is missing"
+        written = client.put(NOTES, b"bread, butter, milk\n", context=rivals.context, message="both are right")
+        for server in (tour.first, tour.second):
+            assert (server.root / NOTES).read_bytes() == b"bread, butter, milk\n", f"{server.name} has something else"
+        return _told(written)
+
+    def delete(client: Client) -> tuple[Kind, list[str]]:
+        told = _told(client.delete(NOTES))
+        deeds = [event.deed for event in client.history(NOTES).events]
+        assert deeds == ["delete", "resolve", "put", "put", "put"], "the history is not right"
+        return told[0], [*told[1], f"the history: {', '.join(deeds)}"]
+
+    tour.row(Kind.IDENTICAL, f"put {NOTES}", "A new file: durable on both before this is said.", put)
+    tour.say("Ada and Ben both change that version, and neither knows of the other.")
+    tour.row(Kind.DIVERGED, f"put {NOTES}", "Nothing is buried: the two versions are rivals.", put_at_once)
+    tour.row(Kind.IDENTICAL, f"resolve {NOTES} --file both.txt", "A person has seen both, and resolves.", resolve)
+    tour.row(Kind.DELETED, f"rm {NOTES}", "Deleted on both; the history keeps what there was.", delete)
 
 
 def _one_down(tour: Tour) -> None:
@@ -206,6 +183,10 @@ def _reads_film(client: Client) -> tuple[Kind, list[str]]:
     return stream.verdict.verdict, [f"{size // _MEGABYTE} MB, digest right, {rate:.0f} MB/s"]
 
 
+def _told(written: Written) -> tuple[Kind, list[str]]:
+    return written.result.verdict, [f"stored on {', '.join(written.stored)}", *_states(written.result)]
+
+
 def _stats(path: str, *, verify: str | None = None) -> Callable[[Client], tuple[Kind, list[str]]]:
     def ask(client: Client) -> tuple[Kind, list[str]]:
         verdict = client.stat(path, verify=verify)
@@ -228,23 +209,6 @@ def _stopped(tour: Tour, *servers: DemoServer, restart_with: tuple[str, ...] = (
     for server in servers:
         server.start(*restart_with)
     wait_connected(tour.first, tour.second)
-
-
-def _summary(tour: Tour) -> None:
-    table = Table(title="The tour", title_justify="left")
-    table.add_column("what was shown")
-    table.add_column("expected")
-    table.add_column("verdict")
-    table.add_column("right")
-    for stop in tour.stops:
-        right = "[green]yes[/green]" if stop.right else "[red]no[/red]"
-        table.add_row(escape(stop.what), stop.expected.value, escape(stop.shown), right)
-    tour.console.print()
-    tour.console.print(table)
-    if tour.went_right:
-        tour.console.print("[green]Each row came out right.[/green]")
-    else:
-        tour.console.print("[red]Not everything came out right.[/red]")
 
 
 def _as_typed() -> str:

@@ -8,7 +8,6 @@ here, of the destination and of the deletion at the source: after a crash there 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import replace
 
 from accord.engine.history import Historian
@@ -17,7 +16,7 @@ from accord.engine.write import Look, Refused, Step, Wish, Writer, Written
 from accord.errors import Gone, NotFound, UnknownState, UsageError
 from accord.model.history import Deed
 from accord.model.names import Digest, DigestPrefix, FilePath
-from accord.model.verdict import HeldVersion, Kind
+from accord.model.verdict import FOLDER, HeldVersion, Kind
 from accord.model.versions import Version
 from accord.model.writing import Conditions, Refusal
 from accord.store.port import Incoming
@@ -68,9 +67,13 @@ class Copier:
             case Kind.DIVERGED:
                 raise Refused(Refusal.DIVERGED, verdict)
             case Kind.MISSING:
-                raise NotFound("There is nothing to copy.", path=verdict.path)
+                if any(one.reason == FOLDER for one in verdict.servers):
+                    raise NotFound(
+                        f"'{verdict.path}' is a folder: files are copied and moved one by one.", path=verdict.path
+                    )
+                raise NotFound(f"There is nothing to copy: no server has '{verdict.path}'.", path=verdict.path)
             case Kind.DELETED:
-                raise Gone("There is nothing to copy: the file was deleted.", path=verdict.path)
+                raise Gone(f"There is nothing to copy: '{verdict.path}' was deleted.", path=verdict.path)
             case Kind.UNKNOWN:
                 raise UnknownState("Nobody who answered has the file, and somebody did not answer.", path=verdict.path)
             case _:
@@ -85,16 +88,7 @@ class Copier:
             incoming = await store.duplicate(reading.verdict.path, digest)
             if incoming is not None:
                 return incoming
-        incoming = await store.receive(held.version.size)
-        try:
-            async with aclosing(self._writer.reader.fetched(reading.verdict.path, held).blocks()) as blocks:
-                async for block in blocks:
-                    await incoming.write(block)
-            await incoming.finish()
-        except BaseException:
-            await incoming.abort()
-            raise
-        return incoming
+        return await self._writer.reader.take_in(reading.verdict.path, held)
 
     def _destination(
         self, look: Look, wish: Wish, source: Version, incoming: Incoming, origin: FilePath, *, moves: bool

@@ -44,10 +44,9 @@ class Payer:
         if self._closed or news is None:
             return
         news.set()
-        if server not in self._tasks:
-            task = asyncio.get_running_loop().create_task(self._work(server), name=f"debts to {server}")
-            self._tasks[server] = task
-            task.add_done_callback(lambda _: self._tasks.pop(server, None))
+        task = self._tasks.get(server)
+        if task is None or task.done():
+            self._tasks[server] = asyncio.get_running_loop().create_task(self._work(server), name=f"debts to {server}")
 
     async def close(self) -> None:
         self._closed = True

@@ -59,6 +59,7 @@ class KeptBody:
                 return
             except CopyFailed as failure:
                 _log.warning("a kept version did not match its digest", path=self._path, digest=str(self.digest))
+                await self._store.find_damage(copy)  # this server no longer says that it has it
                 if has_begun or self._elsewhere is None:
                     raise IntegrityError(
                         "What this server keeps of that version is damaged.", path=self._path

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 
@@ -24,7 +25,7 @@ from accord.model.repair import lacks
 from accord.model.verdict import Answer, HeldVersion, Kind, Present, Unreachable, Verdict, compare, keeps
 from accord.model.versions import Version
 from accord.peers.port import Peers
-from accord.store.port import Copy, Store, is_answer
+from accord.store.port import Copy, Incoming, Store, is_answer
 
 NOT_ASKED = Unreachable("not asked (verify=none)")
 
@@ -168,6 +169,19 @@ class Reader:
             proofs=self._proofs,
             tee=tee,
         )
+
+    async def take_in(self, path: FilePath, version: HeldVersion) -> Incoming:
+        """The bytes of `version` from other servers, finished. Raises what fetching and receiving do, and then leaves nothing."""
+        incoming = await self._store.receive(version.version.size)
+        try:
+            async with aclosing(self.fetched(path, version).blocks()) as blocks:
+                async for block in blocks:
+                    await incoming.write(block)
+            await incoming.finish()
+        except BaseException:
+            await incoming.abort()
+            raise
+        return incoming
 
     async def close(self) -> None:
         """Stop what goes on in the background. What was being taken in leaves nothing behind once the healer has settled."""

@@ -8,19 +8,28 @@ and doing it twice changes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing
 
 import structlog
 
 from accord.engine.read import Reader
-from accord.engine.transfer import CopyFailed
-from accord.errors import AccordError, ChangedWhileReading, StillChecking, Unavailable
+from accord.errors import AccordError, ChangedWhileReading, Conflict, StillChecking, Unavailable
 from accord.model.history import Event
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.placement import current_contents
 from accord.model.repair import lacks, needs
-from accord.model.verdict import Answer, Checking, HeldVersion, Known, Unreachable, is_known, keeps
-from accord.model.versions import Clock, Version, found_actor, merge
+from accord.model.verdict import (
+    EMPTY_FOLDER,
+    Absent,
+    Answer,
+    Checking,
+    HeldVersion,
+    Kind,
+    Known,
+    Unreachable,
+    is_known,
+    keeps,
+)
+from accord.model.versions import Clock, Version, discard, found_actor, found_again, merge
 from accord.peers.port import Peers
 from accord.store.port import Change, Committed, Incoming, Store
 
@@ -71,9 +80,6 @@ class Updater:
             for _ in range(TRIES):
                 if await self._update(path):
                     return None
-        except CopyFailed as failure:
-            await self._reader.copy_failed(failure)
-            return "its own copy turned out damaged"
         except AccordError as error:
             return error.detail.removesuffix(".")
         return "the file is being changed, again and again"
@@ -85,11 +91,15 @@ class Updater:
         try:
             verdict, local = reading.verdict, _required(path, reading.local)
             clock = verdict.clock
+            if verdict.kind is Kind.DIVERGED and await self._knew_it(path, local, clock):
+                return False  # there is one rival less: look again
             if not lacks(verdict, local) and merge(local.clock, clock) == local.clock:
                 return True
             if not self._store.takes_in():
                 raise Unavailable("This server takes nothing in now.", path=path)
             wanted = set(needs(verdict, local))
+            if wanted and isinstance(local, Absent) and local.obstacle not in (None, EMPTY_FOLDER):
+                raise Conflict(f"There is {local.obstacle} at '{path}'.", path=path)  # known before anything is fetched
             for held in verdict.versions:
                 if held.version.digest in wanted:
                     taken.append(await self._content(path, held))
@@ -102,6 +112,18 @@ class Updater:
             reading.close()
             for one in taken:
                 await one.abort()
+
+    async def _knew_it(self, path: FilePath, local: Known, clock: Clock) -> bool:
+        """Whether what another server found without knowing the path (its index was lost, it has just joined) is in this server's
+        history: then it is that version, superseded as it is. Says so in the clock."""
+        known = local.clock.context()
+        history = [one.event for one in await self._store.history(path) if not one.is_current]
+        past = {one.version.digest for one in history if one.dot.counter <= known.get(one.dot.actor, 0)}
+        seen = found_again(clock, past)
+        if not seen:
+            return False
+        _log.info("content that was found is a former version", path=path)
+        return await self._commit(path, local, discard(local.clock, seen), (), ()) is not None
 
     async def _commit(
         self, path: FilePath, local: Known, clock: Clock, taken: Sequence[Incoming], events: Sequence[Event]
@@ -116,19 +138,7 @@ class Updater:
         """The bytes of a version, finished: from this server where it has them anywhere, else from who holds them."""
         digest = held.version.digest
         assert digest is not None, "a tombstone has no bytes"
-        here = await self._store.duplicate(None, digest)
-        if here is not None:
-            return here
-        incoming = await self._store.receive(held.version.size)
-        try:
-            async with aclosing(self._reader.fetched(path, held).blocks()) as blocks:
-                async for block in blocks:
-                    await incoming.write(block)
-            await incoming.finish()
-        except BaseException:
-            await incoming.abort()
-            raise
-        return incoming
+        return await self._store.duplicate(None, digest) or await self._reader.take_in(path, held)
 
     async def _content_of(self, sender: ServerName, path: FilePath, version: Version) -> list[Incoming]:
         """Nothing, where the sender has not got it either: it knows of a version whose bytes were lost."""

@@ -22,6 +22,7 @@ from accord.errors import (
     Conflict,
     ContentMismatch,
     StillChecking,
+    StoreFailed,
     TooFewCopies,
     Unavailable,
     UsageError,
@@ -197,10 +198,14 @@ class Writer:
 
     async def conclude(self, steps: Sequence[Step], replicas: Replicas) -> Written:
         """Commit the steps here, together, tell the peers, and say who has them. The first step's path is the one that is told of."""
-        made = await self._commit(steps)
-        # The first comes last, so that what is told of it is the newest.
-        for one in reversed(made):
-            answers = await replicas.adopt(one.step.look.path, one.minted.clock, (one.event,))
+        try:
+            made = await self._commit(steps)
+        except StoreFailed:
+            for name in self.peers.names:  # It may be promised all the same, and then they are owed it.
+                self._unpaid(name)
+            raise
+        # In this order: whoever is lost in the middle of a move has the content at its destination, not only the deletion.
+        told = [await replicas.adopt(one.step.look.path, one.minted.clock, (one.event,)) for one in made]
         stored = (self.name, *replicas.alive)
         missing = tuple(NotStored(name, replicas.missing[name]) for name in sorted(replicas.missing))
         self._settle(made, replicas)
@@ -209,7 +214,7 @@ class Writer:
         if len(stored) < wanted:
             raise _too_few(wanted, stored, missing, "The write is kept, and the others get it later")
         path = first.step.look.path
-        verdict = self.reader.judge(path, {**answers, self.name: first.committed.answer})
+        verdict = self.reader.judge(path, {**told[0], self.name: first.committed.answer})
         return Written(path, first.step.version, _is_new(first.verdict), stored, missing, verdict)
 
     def _settle(self, made: Sequence[Made], replicas: Replicas) -> None:

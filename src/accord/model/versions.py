@@ -15,6 +15,7 @@ How clocks are written down is left to `accord.codec`; which copies agree is lef
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, NewType
@@ -160,6 +161,16 @@ def found(version: Version) -> Clock:
         raise ValueError("a tombstone is never found")
     actor = found_actor(version.digest)
     return Clock((Entry(actor, 1, (version,)),))
+
+
+def found_again(clock: Clock, past: Collection[Digest | None]) -> Context:
+    """The events of found content that is current in `clock`, and no more than one of the `past` versions of the path: what covers
+    them. (Content of its own that somebody wrote once more is a version of its own.)"""
+    return {
+        dot.actor: dot.counter
+        for dot, version in clock.current()
+        if version.digest in past and version.digest is not None and dot.actor == found_actor(version.digest)
+    }
 
 
 class OutsideChanges(Enum):

@@ -94,9 +94,9 @@ def seen_by_reader(verdict: Verdict) -> str:
     """The causal token for a reader of the verdict. What nobody who answered could show is not in it: it must not be superseded
     unseen."""
     return (
-        seen_token({str(actor): counter for actor, counter in verdict.seen().items()})
+        seen_token({str(actor): counter for actor, counter in verdict.seen().items()}, verdict.path)
         if verdict.unseen
-        else context_token(verdict.clocks)
+        else context_token(verdict.clocks, verdict.path)
     )
 
 
@@ -119,7 +119,7 @@ def _agreed_json(path: FilePath, held: HeldVersion, clocks: tuple[Clock, ...]) -
         f'{{"path":{quoted},"verdict":"identical","versions":[{{"digest":"{digest_text}","size":{size},'
         f'"modified":"{rfc3339(modified_ns)}","author":{_quoted(author)},"servers":{names},'
         f'"href":"/files/{address}?version={digest_text}"}}],'
-        f'"servers":{members.replace(_DIGEST_MARK, digest_text)},"context":"{new_context_token(clocks)}"}}'
+        f'"servers":{members.replace(_DIGEST_MARK, digest_text)},"context":"{new_context_token(clocks, path)}"}}'
     ).encode()
 
 
@@ -228,7 +228,7 @@ def verdict_lines(verdict: Verdict) -> bytes:
     """Accord-Verdict, Accord-Replicas and Accord-Context as header lines."""
     if verdict.kind is Kind.IDENTICAL and len(verdict.versions[0].servers) == len(verdict.servers):
         held = verdict.versions[0]
-        return _agreed_lines(held.servers, held.version.digest) + _context_line(verdict.clocks)
+        return _agreed_lines(held.servers, held.version.digest) + _context_line(verdict.clocks, verdict.path)
     context = b"Accord-Context: %b\r\n" % seen_by_reader(verdict).encode()
     return _opinion_lines(verdict.kind, verdict.servers) + context
 
@@ -255,8 +255,8 @@ def _opinion_lines(kind: Kind, reports: tuple[ServerReport, ...]) -> bytes:
 
 
 @lru_cache(maxsize=_CACHED_LINES)
-def _context_line(clocks: tuple[Clock, ...]) -> bytes:
-    return b"Accord-Context: %b\r\n" % context_token(clocks).encode()
+def _context_line(clocks: tuple[Clock, ...], path: FilePath) -> bytes:
+    return b"Accord-Context: %b\r\n" % context_token(clocks, path).encode()
 
 
 @lru_cache(maxsize=_CACHED_NAMES)

@@ -14,12 +14,15 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def check_head(version: str, headers: Headers) -> None:
-    """What RFC 9112 (sections 2.3 and 3.2) wants refused. Raises `UsageError`."""
+    """What RFC 9112 (sections 2.3, 3.2 and 6.1) wants refused. Raises `UsageError`."""
     if version not in ("1.0", "1.1"):
         raise UsageError(f"This server speaks HTTP/1.1, not HTTP/{version}.")
     hosts = sum(name == b"host" for name, _ in headers)
     if hosts > 1 or (not hosts and version == "1.1"):
         raise UsageError("The request needs one Host field.")
+    # The parser undoes chunks and nothing else: what was packed beneath them would be taken for the content itself.
+    if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers):
+        raise UsageError("Of transfer codings only 'chunked' is undone here: send the content as it is to be kept.")
 
 
 def origin_form(target: bytes) -> bytes:

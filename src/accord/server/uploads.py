@@ -7,9 +7,6 @@ again at its end. Where its bytes are until then is left to `server.upload_files
 from __future__ import annotations
 
 import asyncio
-import hmac
-from collections.abc import AsyncIterator
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -17,7 +14,6 @@ from starlette.responses import Response
 from accord.engine.write import Refused, Written
 from accord.errors import (
     AccordError,
-    ChecksumMismatch,
     Conflict,
     ContentTooLarge,
     NotAllowed,
@@ -27,7 +23,6 @@ from accord.errors import (
     UnsupportedContent,
 )
 from accord.model.names import FilePath
-from accord.server.body import BODY_STALL_S
 from accord.server.media import Form, negotiate
 from accord.server.metrics import Outcome
 from accord.server.outcomes import written_fields
@@ -43,7 +38,8 @@ from accord.server.tus_fields import (
     read_metadata,
     read_number,
 )
-from accord.server.upload_files import Appending, Upload, UploadFiles
+from accord.server.upload_files import Upload, UploadFiles
+from accord.server.upload_parts import Part, large_blocks
 from accord.server.wishes import (
     Sums,
     as_fields,
@@ -53,9 +49,6 @@ from accord.server.wishes import (
 
 TUS_VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,termination,checksum,expiration"
-KEPT_EVERY_BYTES = 64 * 1024 * 1024
-"""A crash costs at most so much of a part without a checksum."""
-WRITTEN_AT_ONCE_BYTES = 512 * 1024
 
 _CONTENT_TYPE = "application/offset+octet-stream"
 _METHODS = "POST, HEAD, PATCH, DELETE, OPTIONS"
@@ -146,7 +139,7 @@ class UploadRoute:
         told = as_fields(fields)
         read_checks(told)
         try:
-            await self._services.writer.look(path, read_wish(told), deletes=False)
+            await self._services.writer.look(path, read_wish(told, path), deletes=False)
         except Refused as refused:
             raise write_refused(refused.refusal, refused.verdict) from refused
 
@@ -179,9 +172,9 @@ class UploadRoute:
             raise ContentTooLarge(f"The upload lacks {room} bytes, and not {announced}.")
         if room == 0:
             return
-        part = _Part(await asyncio.to_thread(self._files.appending, upload), checksum, room)
+        part = Part(await asyncio.to_thread(self._files.appending, upload), checksum, room)
         try:
-            async for block in _blocks(request):
+            async for block in large_blocks(request):
                 self._services.metrics.received(len(block))
                 await asyncio.to_thread(part.write, block)
             await asyncio.to_thread(part.finish)
@@ -219,7 +212,8 @@ class UploadRoute:
         checks = read_checks(told)
         sums = Sums(checks)
         try:
-            writing = await self._services.writer.begin(FilePath(upload.path), read_wish(told), size=upload.length)
+            path = FilePath(upload.path)
+            writing = await self._services.writer.begin(path, read_wish(told, path), size=upload.length)
             try:
                 blocks = self._files.reading(upload)
                 while block := await asyncio.to_thread(next, blocks, b""):
@@ -245,59 +239,6 @@ class UploadRoute:
             **(more or {}),
         }
         return Response(status_code=status, headers=told)
-
-
-class _Part:
-    """One request's content on its way to the disk; every method but `__init__` is for a thread."""
-
-    def __init__(self, appending: Appending, checksum: Checksum | None, room: int) -> None:
-        self._appending = appending
-        self._checksum = checksum
-        self._hash: Any = None if checksum is None else ALGORITHMS[checksum.algorithm]()
-        self._room = room
-
-    def write(self, block: bytes) -> None:
-        self._room -= len(block)
-        if self._room < 0:
-            raise ContentTooLarge("More bytes came than the upload was to have.")
-        if self._hash is not None:
-            self._hash.update(block)
-        self._appending.write(block)
-        if self._hash is None and self._appending.written_bytes >= KEPT_EVERY_BYTES:
-            self._appending.keep()
-
-    def finish(self) -> None:
-        """Raises `ChecksumMismatch`."""
-        if self._checksum is not None and not hmac.compare_digest(self._hash.digest(), self._checksum.digest):
-            raise ChecksumMismatch(f"The part's {self._checksum.algorithm} is not what Upload-Checksum says.")
-        self._appending.keep()
-
-    def close(self) -> None:
-        self._appending.close()
-
-
-async def _blocks(request: Request) -> AsyncIterator[bytes]:
-    """The request's content in large blocks. When it ends early, what has come is told first."""
-    waiting: list[bytes] = []
-    stream = request.stream()
-    failure: Exception | None = None
-    while True:
-        try:
-            async with asyncio.timeout(BODY_STALL_S):
-                piece = await anext(stream, None)
-        except TimeoutError:
-            failure, piece = RequestTooSlow(f"No byte came for {BODY_STALL_S:.0f} seconds."), None
-        except ClientDisconnect as gone:
-            failure, piece = gone, None
-        if piece:
-            waiting.append(piece)
-        if waiting and (piece is None or sum(map(len, waiting)) >= WRITTEN_AT_ONCE_BYTES):
-            yield b"".join(waiting)
-            waiting.clear()
-        if failure is not None:
-            raise failure
-        if piece is None:
-            return
 
 
 def _offset_field(upload: Upload) -> tuple[tuple[bytes, bytes], ...]:

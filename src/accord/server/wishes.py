@@ -98,9 +98,9 @@ def _copies(text: str) -> int:
     return int(text)
 
 
-def read_wish(fields: Fields, *, min_copies: int | None = None, deed: Deed = Deed.PUT) -> Wish:
+def read_wish(fields: Fields, path: FilePath, *, min_copies: int | None = None, deed: Deed = Deed.PUT) -> Wish:
     return Wish(
-        conditions=read_conditions(fields),
+        conditions=read_conditions(fields, path),
         deed=deed,
         author=_text(fields, b"accord-author", MAX_AUTHOR_CHARS),
         message=_text(fields, b"accord-message", MAX_MESSAGE_CHARS),
@@ -121,7 +121,7 @@ def check_form(fields: Fields, announced_bytes: int | None) -> None:
         raise ContentTooLarge(f"At most {MAX_CONTENT_BYTES} bytes can be announced.")
 
 
-def read_conditions(fields: Fields) -> Conditions:
+def read_conditions(fields: Fields, path: FilePath) -> Conditions:
     if b"if-unmodified-since" in fields and b"if-match" not in fields:
         raise UsageError("Dates do not tell versions apart: use If-Match or Accord-Context, not If-Unmodified-Since.")
     none_match = fields.joined(b"if-none-match")
@@ -134,7 +134,7 @@ def read_conditions(fields: Fields) -> Conditions:
         matches=None if match is None or any_version else _digests(match),
         any_version=any_version,
         is_new=none_match is not None,
-        seen=None if context is None else read_context_token(context),
+        seen=None if context is None else read_context_token(context, path),
     )
 
 

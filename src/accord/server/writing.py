@@ -73,10 +73,10 @@ class WriteRoute:
         path, min_copies = write_target(exchange.target)
         try:
             if exchange.method == b"DELETE":
-                wish = read_wish(fields, min_copies=min_copies, deed=Deed.DELETE)
+                wish = read_wish(fields, path, min_copies=min_copies, deed=Deed.DELETE)
                 return await self._writer.delete(path, wish)
             check_form(fields, body.announced_bytes)
-            wish = read_wish(fields, min_copies=min_copies)
+            wish = read_wish(fields, path, min_copies=min_copies)
             source, checks = read_source(fields), read_checks(fields)
             if source is None:
                 _require_content(fields)

@@ -129,8 +129,10 @@ class Committer:
         if plan.comes is not None:
             if "/" in path:
                 os.close(self._shop.folder_for(path))
+            self._shop.require_same_mount(path)
             self._stage(plan)
         elif plan.is_taken_out:
+            self._shop.require_same_mount(path)
             old_digest = plan.there
             plan.intent = Intent(path, new_name(), 0, None, plan.seen, old_digest, was_kept=False)
 

@@ -21,6 +21,7 @@ from accord.model.verdict import FOLDER, Answer, Unreachable
 from accord.store.records import Record, nothing_there, unreadable
 
 _SYS_OPENAT2 = 437  # the same number on every architecture
+_RESOLVE_NO_XDEV = 0x01
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
@@ -141,15 +142,31 @@ class Confinement:
             return os.open(".", FOLDER_FLAGS, dir_fd=self.root_fd)
         return self._open(folder, FOLDER_FLAGS)
 
+    def is_on_another_mount(self, path: str) -> bool:
+        """Whether something is mounted at or above `path`, beneath the root, or it is a folder of another file system: no file is
+        renamed into that, or out of it. (Of files the device says nothing: overlays make it up.) Raises `OSError`, as `probe`."""
+        try:
+            fd = self._open(path, PROBE_FLAGS, _RESOLVE_NO_XDEV)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return True
+            raise
+        try:
+            status = os.fstat(fd)
+            return stat.S_ISDIR(status.st_mode) and status.st_dev != os.fstat(self.root_fd).st_dev
+        finally:
+            os.close(fd)
+
     def close(self) -> None:
         os.close(self.root_fd)
 
-    def _open(self, path: str, flags: int) -> int:
+    def _open(self, path: str, flags: int, resolve: int = 0) -> int:
         if not self.in_kernel:
             return self._open_walking(path, flags)
-        how = ctypes.byref(_OpenHow(flags, 0, _CONFINED))
+        how = ctypes.byref(_OpenHow(flags, 0, _CONFINED | resolve))
+        raw = os.fsencode(path)  # folders may have names that are no text
         for _ in range(_RACED_TRIES):
-            fd: int = self._patient(self._number, self._root_arg, path.encode(), how, self._how_size)
+            fd: int = self._patient(self._number, self._root_arg, raw, how, self._how_size)
             if fd >= 0:
                 return fd
             code = ctypes.get_errno()

@@ -154,9 +154,10 @@ class DirectoryStore:
         return _answer_of(await self._open(path, wait_s, reread))
 
     async def find_damage(self, copy: Copy) -> Answer:
-        if isinstance(copy, DirectoryCopy) and copy.is_kept:
+        is_kept = isinstance(copy, DirectoryCopy) and copy.is_kept
+        if isinstance(copy, DirectoryCopy) and is_kept:
             await self._in_thread(partial(self._memory.condemn, copy))
-        answer = _answer_of(await self._open(copy.path, None, True))
+        answer = _answer_of(await self._open(copy.path, None, not is_kept))  # the file at the path is then not in doubt
         _log.warning("a copy did not match its digest", path=copy.path, found=type(answer).__name__)
         return answer
 

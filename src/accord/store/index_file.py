@@ -1,7 +1,8 @@
 """Opening the index's file: its schema and version, and what is done when it is missing, broken, newer, or in use.
 
 A broken file is moved aside and a new one begun: the digests come back by hashing the files. A new index is a new incarnation, so
-that counters of the old one are never used again. What is in the tables is left to `index`.
+that counters of the old one are never used again. So is one that was restored from a backup together with its folder: its counters
+have gone back. What is in the tables is left to `index`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import fcntl
 import os
 import secrets
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -23,6 +25,8 @@ from accord.store.index_rows import translated
 SCHEMA_VERSION = 2
 INDEX_NAME = "index.db"
 LOCK_NAME = "lock"
+LIFE_NAME = "life"
+"""A file that is never changed once it is made. Its change time, which no tool can set, tells a copy of the folder from the folder."""
 _CACHE_KIB = 8 * 1024
 
 _SCHEMA = """
@@ -153,10 +157,11 @@ def _prepare(db: apsw.Connection, file: Path) -> str:
     checked = db.pragma("quick_check")
     if checked != "ok":
         raise _Broken(str(checked))
+    life = _life_of(file.with_name(LIFE_NAME))
     if version == 0:
         if db.execute("SELECT count(*) FROM sqlite_schema").get:
             raise _Broken("it has tables, but no format number")
-        return _create(db)
+        return _create(db, life)
     incarnation = db.execute("SELECT value FROM meta WHERE key = 'incarnation'").get
     if not isinstance(incarnation, str):
         raise _Broken("it has lost its incarnation")
@@ -165,16 +170,38 @@ def _prepare(db: apsw.Connection, file: Path) -> str:
             db.execute("ALTER TABLE files ADD COLUMN aside BLOB")
             db.execute(_SINCE_2)
             db.pragma("user_version", SCHEMA_VERSION)
+    known = db.execute("SELECT value FROM meta WHERE key = 'life'").get
+    if known == life:
+        return incarnation
+    if known is not None:
+        incarnation = secrets.token_hex(8)
+        _log.warning("the folder was copied, or restored from a backup; the index begins a new life", index=str(file))
+    with db:
+        _write_life(db, incarnation, life)
     return incarnation
 
 
-def _create(db: apsw.Connection) -> str:
+def _create(db: apsw.Connection, life: str) -> str:
     incarnation = secrets.token_hex(8)
     with db:
         db.execute(_SCHEMA + _SINCE_2)
-        db.execute("INSERT INTO meta VALUES ('incarnation', ?)", (incarnation,))
         db.pragma("user_version", SCHEMA_VERSION)
+        _write_life(db, incarnation, life)
     return incarnation
+
+
+def _write_life(db: apsw.Connection, incarnation: str, life: str) -> None:
+    db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [("incarnation", incarnation), ("life", life)])
+
+
+def _life_of(file: Path) -> str:
+    """Lost in a crash, it is made anew, and only costs another incarnation."""
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        return str(os.stat(file, follow_symlinks=False).st_ctime_ns)
+    except OSError as error:
+        raise StoreFailed(f"The file {file} cannot be made or looked at: {error.strerror}.") from error
 
 
 def _move_aside(file: Path) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from accord.model.names import ServerName
+from accord.errors import ConfigError
+from accord.model.names import PRIVATE_FOLDER, ServerName
 from accord.model.versions import OutsideChanges
 from accord.store.confinement import Confinement
 from accord.store.examining import Examiner
@@ -60,6 +61,8 @@ def assemble(
     try:
         private = PrivateFolder(root, beneath.root_fd)
         try:
+            if beneath.is_on_another_mount(PRIVATE_FOLDER):
+                raise ConfigError(f"The folder {private.path} must be on the file system of the files beside it.")
             index = open_index(private.path, is_new_store=private.is_new)
             health = Health(root, beneath.root_fd, private.lock_fd, index)
             shop = Workshop(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
-from accord.errors import DiskFull, StoreFailed
+from accord.errors import Conflict, DiskFull, StoreFailed
 from accord.model.names import FilePath
 from accord.model.verdict import EMPTY_FOLDER, FOLDER
 from accord.store.confinement import FILE_ABOVE, FOLDER_FLAGS, SYMLINK, Confinement, NotAFile, open_at, require_regular
@@ -145,6 +145,17 @@ class Workshop:
             os.close(at)
             raise
         return at
+
+    def require_same_mount(self, path: FilePath) -> None:
+        """Everything comes to a path and leaves it by renaming, which cannot be done across mounts. Asked before anything is promised,
+        with the folder made. Raises `Conflict`, `OSError`."""
+        is_elsewhere = bool(path.parent) and self.beneath.is_on_another_mount(path.parent)
+        with suppress(FileNotFoundError):
+            is_elsewhere = is_elsewhere or self.beneath.is_on_another_mount(path)
+        if is_elsewhere:
+            raise Conflict(
+                f"'{path}' is on another file system than the rest of the folder: it can only be read.", path=path
+            )
 
     def prune_above(self, path: FilePath) -> None:
         """Remove the folders above `path` that have become empty; never the root. They exist by their files."""

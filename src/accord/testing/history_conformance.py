@@ -211,6 +211,15 @@ class HistoryConformance:
         assert await bytes_of(disk.store, digest_of(b"shared"), HELLO) is None
         assert await bytes_of(disk.store, digest_of(b"shared"), ELSEWHERE) == b"shared"
 
+    async def test_what_is_current_again_at_one_path_stays_in_the_history_of_others(self, disk: Disk) -> None:
+        for content in (b"shared", b"one"):
+            for path in (HELLO, ELSEWHERE):
+                await put(disk.store, content, path)
+        clock = (await looked(disk.store)).clock
+        await committed(disk.store, change_to(clock, version_of(b"shared")))
+        assert disk.content(HELLO) == b"shared"
+        assert await bytes_of(disk.store, digest_of(b"shared"), ELSEWHERE) == b"shared"
+
     async def test_a_deletion_is_never_forgotten(self, disk: Disk) -> None:
         await put(disk.store, b"one")
         deleted = await delete(disk.store)

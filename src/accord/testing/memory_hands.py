@@ -27,6 +27,8 @@ class MemoryHands:
         self.capacity_bytes: int | None = None
         """How much content fits, each by itself."""
         self.broken: str | None = None
+        self.fails_after_promise = False
+        """A commit is promised, and owed to the others; then the disk fails."""
         self._answers: dict[FilePath, Answer] = {}
         self._hashing_held: set[FilePath] = set()
         self._released = asyncio.Event()

@@ -196,11 +196,14 @@ class MemoryStore(MemoryHands):
         placements = [self._plan(change, content) for change, content in zip(changes, contents, strict=True)]
         if any(placement is None for placement in placements):
             return None
-        return [
+        made = [
             self._make(change, placement, content)
             for change, placement, content in zip(changes, placements, contents, strict=True)
             if placement is not None
         ]
+        if self.fails_after_promise:
+            raise StoreFailed("Putting it into its place failed.")
+        return made
 
     def _plan(self, change: Change, contents: Mapping[Digest, bytes]) -> Placement | None:
         """Where everything goes, or None where somebody was faster. Raises `Conflict`."""
