@@ -30,6 +30,7 @@ class Replicas:
         """`unreachable` are not tried."""
         self.missing = dict(unreachable)
         self._uploads = {name: peers.upload(name, size) for name in peers.names if name not in unreachable}
+        self._finishing: asyncio.Future[dict[ServerName, None]] | None = None
 
     @property
     def alive(self) -> Sequence[ServerName]:
@@ -38,16 +39,23 @@ class Replicas:
     async def write(self, block: bytes) -> None:
         await self._each(lambda upload: upload.write(block))
 
-    async def finish(self, digest: Digest) -> None:
-        await self._each(lambda upload: upload.finish(digest))
+    def finish(self, digest: Digest) -> None:
+        """That was all of the content. The peers make it durable while this server does; `adopt` waits for them."""
+        if self._uploads:
+            self._finishing = asyncio.ensure_future(self._each(lambda upload: upload.finish(digest)))
 
     async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> dict[ServerName, Answer]:
         """Returns once everybody that is still alive has it durably: what each of the peers then answers about the path."""
+        if self._finishing is not None:
+            await self._finishing
         answers = await self._each(lambda upload: upload.adopt(path, clock, events), limit_s=ADOPT_WAIT_S)
         return {name: answers.get(name) or Unreachable(self.missing[name]) for name in (*answers, *self.missing)}
 
     async def close(self) -> None:
         """What no peer has adopted is dropped there."""
+        if self._finishing is not None and not self._finishing.done():
+            self._finishing.cancel()
+            await asyncio.wait([self._finishing])
         await asyncio.gather(*(upload.close() for upload in self._uploads.values()))
 
     async def _each(

@@ -264,9 +264,13 @@ class Writer:
         refused = refusal(verdict, wish.conditions, deletes=deletes)
         if refused is not None:
             raise Refused(refused, verdict)
-        for name, answer in answers.items():
-            if not deletes and isinstance(answer, Absent) and answer.obstacle not in (None, EMPTY_FOLDER):
-                raise Conflict(f"On {name} there is {answer.obstacle} at '{verdict.path}'.", path=verdict.path)
+        in_the_way = [
+            f"on {name} {answer.obstacle}"
+            for name, answer in sorted(answers.items())
+            if isinstance(answer, Absent) and answer.obstacle not in (None, EMPTY_FOLDER)
+        ]
+        if in_the_way and not deletes:
+            raise Conflict(f"At '{verdict.path}' there is {', '.join(in_the_way)}.", path=verdict.path)
 
     def _require_known(self, path: FilePath, local: Answer) -> Known:
         if is_known(local):
@@ -306,7 +310,7 @@ class Writing:
             found = self._incoming.digest
             if digest is not None and digest != found:
                 raise ContentMismatch(f"The content's digest is {found}, not {digest}.", path=self._look.path)
-            await _both(self._incoming.finish(), self._replicas.finish(found))
+            self._replicas.finish(found)
             return await self._conclude(found)
         finally:
             await self.abort()

@@ -13,9 +13,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from accord.errors import RequestTooSlow
 
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 1024 * 1024
 """A read waits for so much, or for the end: each block costs the store and the peers a hop to a thread."""
-BUFFER_BYTES = 1024 * 1024
+BUFFER_BYTES = 4 * 1024 * 1024
 """Beyond this the socket is not read, until the route has taken what there is."""
 DRAINED_BYTES = 256 * 1024
 """Of a body that is not wanted so much is read and thrown away; a longer one ends the connection."""

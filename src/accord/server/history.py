@@ -106,9 +106,9 @@ def as_page(body: HistoryBody) -> bytes:
     rows = [
         (
             _version_cell(one),
-            pages.text(_deed_words(one)),
+            pages.told(_deed_words(one)),
             pages.moment(one.at),
-            pages.text(one.author or "not known"),
+            pages.told(one.author or "not known"),
             pages.size(one.size) if one.digest is not None else "",
             pages.text(", ".join(one.servers) or ("nobody any more" if one.digest is not None else "")),
         )

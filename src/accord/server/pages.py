@@ -73,6 +73,11 @@ def text(words: str) -> str:
     return escape(words)
 
 
+def told(words: str) -> str:
+    """What somebody wrote, who may have used characters that reorder what is read: not beyond these words."""
+    return f"<bdi>{escape(words)}</bdi>"
+
+
 def paragraph(words: str) -> str:
     return f"<p>{escape(words)}</p>"
 

@@ -65,6 +65,9 @@ class Committer:
         self._shop.health.refuse_if_unfit()
         self._unfinished.retry({change.path for change in changes})
         doing = f"writing '{changes[0].path}'" if changes else "writing nothing"
+        for incoming in (one for change in changes for one in change.incoming):
+            if isinstance(incoming, FileIncoming):
+                incoming.finish_now()
         try:
             plans = [self._planner.plan(change) for change in changes]
         except OSError as error:

@@ -20,6 +20,7 @@ from accord.model.versions import Version
 from accord.store.port import BLOCK_BYTES
 from accord.store.records import Stat
 from accord.store.workshop import Workshop, store_failure
+from accord.store.writeback import STEP_BYTES, begin_writeback
 
 if TYPE_CHECKING:
     from accord.store.port import Incoming
@@ -63,6 +64,8 @@ class FileIncoming:
         self._hasher = blake3()
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._written = self._handed_over = 0
+        """Bytes in the file; and those that the kernel was told to write out."""
         self._fd: int | None = None
         self._has_ended = False
         self.size = 0
@@ -99,6 +102,10 @@ class FileIncoming:
             await self._in_thread(self.end)
 
     def finish_now(self) -> Digest:
+        if self.finished is not None:
+            return self.finished
+        if self._has_ended:
+            raise StoreFailed("These bytes have been dropped.")
         self._write_out()
         with self._lock:
             if self.finished is None:
@@ -190,6 +197,10 @@ class FileIncoming:
             for block in held:
                 self._hasher.update(block)
                 self._put(fd, block)
+                self._written += len(block)
+            if self._written - self._handed_over >= STEP_BYTES:
+                begin_writeback(fd, self._handed_over, self._written)
+                self._handed_over = self._written
 
     def _put(self, fd: int, block: bytes) -> None:
         self._shop.step("write")

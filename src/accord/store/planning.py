@@ -123,7 +123,7 @@ def _by_digest(change: Change) -> dict[Digest, FileIncoming]:
     incoming: dict[Digest, FileIncoming] = {}
     for one in change.incoming:
         if not isinstance(one, FileIncoming) or one.finished is None:
-            raise IntegrityError("Only finished bytes of this store can be committed.", path=change.path)
+            raise IntegrityError("Only bytes that this store took in can be committed.", path=change.path)
         incoming.setdefault(one.finished, one)
     return incoming
 

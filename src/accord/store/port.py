@@ -91,9 +91,9 @@ class Incoming(Protocol):
 @dataclass(frozen=True)
 class Change:
     """What one commit does to one path. `before` is the clock that the local answer told when the change was decided on (`EMPTY_CLOCK`
-    where it had none); `clock` is merged into it. `incoming`: finished bytes of versions that are current in `clock` and not here yet
-    (others are dropped). `events` tell of the versions, for the history. `owed`: the servers that are to get the change; remembered
-    until `settle_debts`."""
+    where it had none); `clock` is merged into it. `incoming`: the bytes of versions that are current in `clock` and not here yet
+    (others are dropped); the commit makes those durable that were not finished. `events` tell of the versions, for the history.
+    `owed`: the servers that are to get the change; remembered until `settle_debts`."""
 
     path: FilePath
     before: Clock

@@ -101,8 +101,10 @@ class MemoryIncoming:
     @property
     def content(self) -> bytes:
         """Raises `StoreFailed` where there is nothing that a commit could use."""
-        if self.is_ended or self._finished is None:
-            raise StoreFailed("These bytes were never finished, or have been dropped.")
+        if self.is_ended:
+            raise StoreFailed("These bytes have been dropped.")
+        if self._finished is None:
+            self._finished = bytes(self._content)
         return self._finished
 
     async def write(self, block: bytes) -> None:
