@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from bench.machinery import accord_pair, need, nginx
+from bench.machinery import accord_cluster, need, nginx
 from bench.table import Row
 
 MIB = 1024 * 1024
@@ -36,7 +36,7 @@ def measure(folder: Path, rounds: int) -> list[Row]:
     need("nginx", "curl")
     roots = [folder / "server1", folder / "server2"]
     _make(roots)
-    with nginx(roots[0], folder / "nginx", "large.bin") as limit, accord_pair(roots, folder / "accord") as servers:
+    with nginx(roots[0], folder / "nginx", "large.bin") as limit, accord_cluster(roots, folder / "accord") as servers:
         urls = {server.name: f"{server.url}/files/large.bin" for server in (limit, servers[0])}
         for url in urls.values():
             _curl_s(url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 START_DEADLINE_S = 20.0
@@ -138,14 +140,15 @@ def caddy(root: Path, folder: Path, probe: str) -> Iterator[Running]:
 
 
 @contextmanager
-def accord_pair(roots: Sequence[Path], folder: Path) -> Iterator[list[Running]]:
-    """Accord servers over `roots`, one cluster."""
+def accord_cluster(roots: Sequence[Path], folder: Path, **settings: int) -> Iterator[list[Running]]:
+    """Accord servers over `roots`, one cluster, with `settings` of the section `[cluster]`."""
     ports = [free_port() for _ in roots]
     folder.mkdir(exist_ok=True)
     key = folder / "cluster.key"
     key.write_text("0123456789abcdef" * 4 + "\n")
     key.chmod(0o600)
     lines = ["[cluster]", 'name = "bench"', 'key_file = "cluster.key"']
+    lines += [f"{key} = {value}" for key, value in settings.items()]
     for number, (root, port) in enumerate(zip(roots, ports, strict=True), start=1):
         lines += ["[[server]]", f'name = "server{number}"', f'url = "http://127.0.0.1:{port}"', f'root = "{root}"']
     config = folder / "accord.toml"
@@ -165,7 +168,24 @@ def _all_running(config: Path, ports: Sequence[int], folder: Path) -> Iterator[l
             url = f"http://127.0.0.1:{port}"
             log = folder / f"server{number}.log"
             servers.append(stack.enter_context(running(f"server{number}", command, url, f"{url}/health", log)))
+        _await_peers(servers)
         yield servers
+
+
+def _await_peers(servers: Sequence[Running]) -> None:
+    """Whoever started first has found nobody, and asks again only now and then."""
+    end = time.monotonic() + START_DEADLINE_S
+    for server in servers:
+        while not all(peer["state"] == "up" for peer in _json_of(f"{server.url}/ready")["peers"]):
+            if time.monotonic() > end:
+                raise RuntimeError(f"{server.name} has not found the others within {START_DEADLINE_S:.0f} s")
+            time.sleep(0.05)
+
+
+def _json_of(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url, timeout=2) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import statistics
 from pathlib import Path
 
-from bench.machinery import Load, Running, accord_pair, caddy, median_load, need, nginx, wrk
+from bench.machinery import Load, Running, accord_cluster, caddy, median_load, need, nginx, wrk
 from bench.table import Row
 
 FILES = 1000
@@ -48,7 +48,7 @@ def measure(folder: Path, seconds: int, rounds: int) -> list[Row]:
     with (
         nginx(roots[0], folder / "nginx", probe) as limit,
         caddy(roots[0], folder / "caddy", probe) as peer,
-        accord_pair(roots, folder / "accord") as servers,
+        accord_cluster(roots, folder / "accord") as servers,
     ):
         contestants: dict[str, tuple[Running, Path, list[Running]]] = {
             "nginx": (limit, plain, [limit]),

@@ -46,6 +46,7 @@ class DirectoryDisk:
 
     def rot(self, path: str) -> None:
         """No program can flip a bit and leave the change time; so the index is told that it had seen the new stat data."""
+        assert self.store._parts.indexing.ended.wait(20), "or the first hashing would take it for a change"
         file = self.root / path
         content = file.read_bytes()
         file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
