@@ -25,6 +25,7 @@ from accord.peers.wire import (
     Working,
 )
 from accord.server import peer_changes
+from accord.store.port import SMALL_CONTENT_BYTES
 from tests.peers.by_hand import calling
 from tests.peers.loopback import ADOPTED, THIRD, SmallChanges, SmallStore, digest_of, listening, service, until
 
@@ -131,10 +132,11 @@ async def test_a_sender_is_told_that_work_goes_on_and_nothing_while_it_is_its_tu
     store, changes = SmallStore(), SmallChanges()
     store.finish_gate, changes.gate = asyncio.Event(), asyncio.Event()
     async with listening(service(store, changes=changes)) as port, calling(port) as caller:
-        caller.writer.write(framed(Put(None, 60)) + content(b"some"))
-        await until(lambda: store.staging and store.staging[0].size == 4)
+        long = b"some" * SMALL_CONTENT_BYTES
+        caller.writer.write(framed(Put(None, 60)) + content(long))
+        await until(lambda: store.staging and store.staging[0].size == len(long))
         await asyncio.sleep(0.1)
-        caller.say(PutEnd(bytes(digest_of(b"some"))))
+        caller.say(PutEnd(bytes(digest_of(long))))
         assert await caller.reply() == Working()
         assert await caller.reply() == Working()
         store.finish_gate.set()

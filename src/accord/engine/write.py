@@ -44,7 +44,7 @@ from accord.model.verdict import (
 from accord.model.versions import Version
 from accord.model.writing import Conditions, Minted, Refusal, covered, mint, refusal
 from accord.peers.port import Peers
-from accord.store.port import Change, Committed, Incoming, Store
+from accord.store.port import SMALL_CONTENT_BYTES, Change, Committed, Incoming, Store
 
 TRIES = 8
 """How often a commit starts anew when the file is changed behind Accord's back in that very moment."""
@@ -311,6 +311,8 @@ class Writing:
             if digest is not None and digest != found:
                 raise ContentMismatch(f"The content's digest is {found}, not {digest}.", path=self._look.path)
             self._replicas.finish(found)
+            if self._incoming.size > SMALL_CONTENT_BYTES:
+                await self._incoming.finish()
             return await self._conclude(found)
         finally:
             await self.abort()

@@ -134,7 +134,7 @@ class Put(Message, tag="put"):
 
 
 class PutEnd(Message, tag="put-end"):
-    """That was all of it, under this digest. Answered by `Staged` once it is durable, or `Failed`."""
+    """That was all of it, under this digest. Answered by `Staged` once it is there (a long one: durably), or `Failed`."""
 
     digest: DigestBytes
 
@@ -165,7 +165,7 @@ class Update(Message, tag="update"):
 
 
 class Staged(Message, tag="staged"):
-    """The content is durable, and waits for its `Adopt`."""
+    """The content waits for its `Adopt`, which is answered once it is durable."""
 
 
 class Adopted(Message, tag="adopted"):

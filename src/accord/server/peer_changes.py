@@ -44,7 +44,7 @@ from accord.peers.wire import (
     requests,
 )
 from accord.server.peer_checks import path_of
-from accord.store.port import Incoming, Store
+from accord.store.port import SMALL_CONTENT_BYTES, Incoming, Store
 
 MAX_CONTENTS = 256
 """So many contents may wait for one `Adopt`."""
@@ -159,7 +159,7 @@ class Conversation:
             if not isinstance(end, PutEnd):
                 raise PeerUnreachable("did not end the content it had begun")
             signs.begin(WORK_LIMIT_S)
-            came = await coming.finish()
+            came = coming.digest if coming.size <= SMALL_CONTENT_BYTES else await coming.finish()
         except PeerUnreachable:
             raise
         except AccordError as error:

@@ -43,6 +43,9 @@ from accord.store.remembering import Memory
 from accord.store.workshop import no_step
 
 LOOKING_THREADS = 16
+COMMITTING_THREADS = 4
+"""Each step of a commit gives the interpreter's lock away and waits for it again: with more threads they mostly wake each other.
+Measured, small writes by 16 clients at once: a fifth more in a second with 4 threads than with 16."""
 HELD_FIFOS = 64
 
 T = TypeVar("T")
@@ -63,6 +66,7 @@ class DirectoryStore:
         self._judge = parts.judge
         self._fifos: dict[FilePath, int] = {}
         self._threads = ThreadPoolExecutor(LOOKING_THREADS, thread_name_prefix="accord-store")
+        self._committing = ThreadPoolExecutor(COMMITTING_THREADS, thread_name_prefix="accord-commit")
         self._locks = PathLocks()
         self._blocks = BlockLists(parts.index, parts.pool)
         self._memory = Memory(parts.shop, parts.kept, self._in_thread)
@@ -176,7 +180,8 @@ class DirectoryStore:
         return await self._in_thread(lambda: self._memory.duplicate(path, digest))
 
     async def commit(self, changes: Sequence[Change]) -> list[Committed] | None:
-        return await self._in_thread(lambda: self._committer.commit(changes))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._committing, self._committer.commit, changes)
 
     async def open_version(self, path: FilePath, digest: Digest) -> Copy | None:
         held = await self._in_thread(lambda: self._examiner.look(path))
@@ -251,6 +256,7 @@ class DirectoryStore:
         self._parts.indexing.stop()
         self._parts.pool.close()
         self._threads.shutdown(wait=True)
+        self._committing.shutdown(wait=True)
         try:
             with suppress(StoreFailed):
                 self._parts.unfinished.strike_out()

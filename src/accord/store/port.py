@@ -21,6 +21,10 @@ from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Known, Present, Unreachable
 from accord.model.versions import Actor, Clock
 
+SMALL_CONTENT_BYTES = 64 * 1024
+"""Content up to this size need not be finished before its commit, which makes it durable in the same turn of a thread. To sync a
+longer one would keep other commits waiting."""
+
 BLOCK_BYTES = 1024 * 1024
 """Content is read, hashed and sent in blocks of this size; a transfer holds a few of them, never more."""
 
