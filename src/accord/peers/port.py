@@ -49,7 +49,8 @@ class Upload(Protocol):
         ...
 
     async def finish(self, digest: Digest) -> None:
-        """That was all of one content: returns once the peer has it (a long one: durably). Raises as `write`. More content may follow."""
+        """That was all of one content: returns once the peer has it (a long one: durably). Raises as `write`. More
+        content may follow."""
         ...
 
     async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> Answer:
