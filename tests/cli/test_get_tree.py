@@ -115,8 +115,13 @@ def test_an_interrupted_run_is_finished_by_the_next(accord: Run, serve: Serve, t
     script.faults = [None, Fault(wait_at=9_000_000)]
     words = [ACCORD, "get", "-r", "/", "here", "--jobs", "1"]
     process = subprocess.Popen(words, cwd=tmp_path, env=environment(url), stderr=subprocess.PIPE)
+    # The short file comes first, and has a part of its own until it is whole.
     wait_until(
-        lambda: any(part.stat().st_size for part in tmp_path.glob("here/.*.accord-part")), "something was written"
+        lambda: (
+            (tmp_path / "here/a.txt").exists()
+            and any(part.stat().st_size for part in tmp_path.glob("here/.*.accord-part"))
+        ),
+        "some of the long file was written",
     )
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
