@@ -20,8 +20,8 @@ class ChangeHandler(Protocol):
     async def adopt(
         self, sender: ServerName, path: FilePath, clock: Clock, events: Sequence[Event], incoming: Sequence[Incoming]
     ) -> Answer:
-        """Merge the clock, with the contents in `incoming` (finished), and get elsewhere what else it needs; durable when this returns
-        what is answered about the path from now on.
+        """Merge the clock, with the contents in `incoming` (all written), and get elsewhere what else it needs; durable when this
+        returns what is answered about the path from now on.
 
         Takes over the incoming: they are used or aborted when it ends, however it ends. Raises `Conflict` where something is in the
         way, other `AccordError`s where it cannot be done now. Cancelled only when this server stops, not when the sender goes away.

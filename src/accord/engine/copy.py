@@ -83,12 +83,15 @@ class Copier:
         digest = held.version.digest
         if digest is None:
             raise Gone("That version is a deletion.", path=reading.verdict.path)
-        store = self._writer.store
-        if self._writer.name in held.holders:
-            incoming = await store.duplicate(reading.verdict.path, digest)
+        writer = self._writer
+        if writer.name in held.holders:
+            incoming = await writer.store.duplicate(reading.verdict.path, digest)
             if incoming is not None:
                 return incoming
-        return await self._writer.reader.take_in(reading.verdict.path, held)
+            await writer.look_anew(
+                reading.verdict.path
+            )  # what it answered it had has rotted: the next verdict is to say so
+        return await writer.reader.take_in(reading.verdict.path, held)
 
     def _destination(
         self, look: Look, wish: Wish, source: Version, incoming: Incoming, origin: FilePath, *, moves: bool

@@ -171,7 +171,10 @@ class Reader:
         )
 
     async def take_in(self, path: FilePath, version: HeldVersion) -> Incoming:
-        """The bytes of `version` from other servers, finished. Raises what fetching and receiving do, and then leaves nothing."""
+        """The bytes of `version` from other servers, finished. Raises `DamagedEverywhere` where no other has them, and what fetching
+        and receiving do; then nothing is left."""
+        if not any(holder != self.name for holder in version.holders):
+            raise DamagedEverywhere("No server that answered has a good copy of this version.", path=path)
         incoming = await self._store.receive(version.version.size)
         try:
             async with aclosing(self.fetched(path, version).blocks()) as blocks:

@@ -185,6 +185,10 @@ class Writer:
         self._check(reading.verdict, reading.answers, wish, deletes=deletes)
         return Look(path, reading.verdict, reading.answers, at_s)
 
+    async def look_anew(self, path: FilePath) -> None:
+        """Read this server's copy, whatever its stat data say, so that damage is known."""
+        await self.store.examine(path, wait_s=self._hash_wait_s, reread=True)
+
     def replicas(self, answers: Mapping[ServerName, Answer], wish: Wish, *, size: int | None) -> Replicas:
         """The peers that a write goes to. Raises `TooFewCopies` if they cannot be enough."""
         wanted = self._wanted(wish)
