@@ -19,10 +19,21 @@ from accord.engine.kept import KeptBody
 from accord.engine.proofs import Proofs
 from accord.engine.remote import RemoteBody
 from accord.engine.transfer import Body, CopyFailed, LocalBody, Tee
-from accord.errors import DamagedEverywhere, InvalidQuery
+from accord.errors import DamagedEverywhere, InvalidQuery, StillChecking, Unavailable
 from accord.model.names import Digest, DigestPrefix, FilePath, ServerName
 from accord.model.repair import lacks
-from accord.model.verdict import Answer, HeldVersion, Kind, Present, Unreachable, Verdict, compare, keeps
+from accord.model.verdict import (
+    Answer,
+    Checking,
+    HeldVersion,
+    Kind,
+    Known,
+    Present,
+    Unreachable,
+    Verdict,
+    compare,
+    keeps,
+)
 from accord.model.versions import Version
 from accord.peers.port import Peers
 from accord.store.port import Copy, Incoming, Store, is_answer
@@ -221,6 +232,17 @@ def _believable(mine: Present, answers: Mapping[ServerName, Answer]) -> Mapping[
             denied = Unreachable("contradicts this server: the same digest, but another size")
             answers = {**answers, server: denied}
     return answers
+
+
+def require_known(path: FilePath, local: Answer) -> Known:
+    """This server's own answer, where something is to be changed: it must not be silent. Raises `StillChecking` or `Unavailable`."""
+    match local:
+        case Checking(done, total):
+            raise StillChecking(f"This server's copy is being hashed ({done} of {total} bytes).", path=path)
+        case Unreachable(reason):
+            raise Unavailable(f"This server cannot say what it has: {reason}.", path=path)
+        case _:
+            return local
 
 
 def find_version(reading: Reading, wanted: DigestPrefix) -> HeldVersion | None:

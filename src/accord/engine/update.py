@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from accord.engine.read import Reader
-from accord.errors import AccordError, ChangedWhileReading, Conflict, StillChecking, Unavailable
+from accord.engine.read import Reader, require_known
+from accord.errors import AccordError, ChangedWhileReading, Conflict, Unavailable
 from accord.model.history import Event
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.placement import current_contents
@@ -21,12 +21,9 @@ from accord.model.verdict import (
     EMPTY_FOLDER,
     Absent,
     Answer,
-    Checking,
     HeldVersion,
     Kind,
     Known,
-    Unreachable,
-    is_known,
     keeps,
 )
 from accord.model.versions import Clock, Version, discard, found_actor, found_again, merge
@@ -89,7 +86,7 @@ class Updater:
         reading = await self._reader.read(path)
         taken: list[Incoming] = []
         try:
-            verdict, local = reading.verdict, _required(path, reading.local)
+            verdict, local = reading.verdict, require_known(path, reading.local)
             clock = verdict.clock
             if verdict.kind is Kind.DIVERGED and await self._knew_it(path, local, clock):
                 return False  # there is one rival less: look again
@@ -164,13 +161,4 @@ class Updater:
 
     async def _examined(self, path: FilePath) -> Known:
         answer = self._store.glance_answer(path)
-        return _required(path, answer or await self._store.examine(path, wait_s=self._hash_wait_s))
-
-
-def _required(path: FilePath, local: Answer) -> Known:
-    if is_known(local):
-        return local
-    if isinstance(local, Checking):
-        raise StillChecking("This server's copy is being hashed.", path=path)
-    assert isinstance(local, Unreachable)
-    raise Unavailable(f"This server cannot say what it has: {local.reason}.", path=path)
+        return require_known(path, answer or await self._store.examine(path, wait_s=self._hash_wait_s))

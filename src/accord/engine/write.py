@@ -15,16 +15,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from accord.engine.read import Reader
+from accord.engine.read import Reader, require_known
 from accord.engine.replicate import Replicas
 from accord.errors import (
     ChangedWhileReading,
     Conflict,
     ContentMismatch,
-    StillChecking,
     StoreFailed,
     TooFewCopies,
-    Unavailable,
     UsageError,
 )
 from accord.model.history import Deed, Event, newest_seen
@@ -33,13 +31,10 @@ from accord.model.verdict import (
     EMPTY_FOLDER,
     Absent,
     Answer,
-    Checking,
     Kind,
-    Known,
     Unreachable,
     Verdict,
     compare,
-    is_known,
 )
 from accord.model.versions import Version
 from accord.model.writing import Conditions, Minted, Refusal, covered, mint, refusal
@@ -181,7 +176,7 @@ class Writer:
         at_s = self.now_s()
         reading = await self.reader.read(path)
         reading.close()
-        self._require_known(path, reading.local)
+        require_known(path, reading.local)
         self._check(reading.verdict, reading.answers, wish, deletes=deletes)
         return Look(path, reading.verdict, reading.answers, at_s)
 
@@ -245,7 +240,7 @@ class Writer:
         """What the step comes to, with what this server knows now: what was written through it meanwhile came before."""
         path, wish, version = step.look.path, step.wish, step.version
         answer = self.store.glance_answer(path) or await self.store.examine(path, wait_s=self._hash_wait_s)
-        local = self._require_known(path, answer)
+        local = require_known(path, answer)
         if self.now_s() - step.look.at_s > FRESH_S and self.peers.names:
             at_s = self.now_s()
             step.look.answers, step.look.at_s = await self.peers.ask(path), at_s
@@ -275,16 +270,6 @@ class Writer:
         ]
         if in_the_way and not deletes:
             raise Conflict(f"At '{verdict.path}' there is {', '.join(in_the_way)}.", path=verdict.path)
-
-    def _require_known(self, path: FilePath, local: Answer) -> Known:
-        if is_known(local):
-            return local
-        if isinstance(local, Checking):
-            raise StillChecking(
-                f"This server's copy is being hashed ({local.hashed_bytes} of {local.total_bytes} bytes).", path=path
-            )
-        assert isinstance(local, Unreachable)
-        raise Unavailable(f"This server cannot say what it has: {local.reason}.", path=path)
 
     def _wanted(self, wish: Wish) -> int:
         return self._min_copies if wish.min_copies is None else wish.min_copies
