@@ -45,8 +45,8 @@ def place(clock: Clock, there: Digest | None, held: Collection[Digest], *, damag
     good takes its place, or no content is current any more.
 
     Content at the path that only what nobody has the bytes of supersedes stays: it is what there is. (Of a deletion there are no bytes:
-    whoever knows of it has it.) Nothing at the path: the newest
-    of the current versions goes there (greater digest if they are as new), the same on every server.
+    whoever knows of it has it.) Nothing at the path: the newest of the current versions goes there (greater digest if they are as
+    new), the same on every server.
     """
     contents = current_contents(clock)
     at_hand = {digest for digest in contents if digest == there or digest in held}
