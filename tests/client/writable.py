@@ -141,6 +141,9 @@ class WritingHandler(Handler):
             self.close_connection = True
             return
         body = self._body()
+        if body is None:
+            self.close_connection = True
+            return
         self._note(body)
         if isinstance(planned, Refusal):
             self._refuse(planned.status, planned.kind, planned.extra)
@@ -208,11 +211,16 @@ class WritingHandler(Handler):
             return 404, "not-found", {}
         return None
 
-    def _body(self) -> bytes:
+    def _body(self) -> bytes | None:
+        """None when the writer went away before the end: then nothing is stored."""
         if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            size = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(size)
+            return body if len(body) == size else None
         pieces = []
-        while size := int(self.rfile.readline(), 16):
+        while size := int(self.rfile.readline() or b"-1", 16):
+            if size < 0:
+                return None
             pieces.append(self.rfile.read(size))
             self.rfile.readline()
         self.rfile.readline()
