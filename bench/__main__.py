@@ -1,4 +1,4 @@
-"""`python -m bench [reads] [large] [indexing] [writes]`: run the measurements named (default: all) and print one table."""
+"""`python -m bench [NAME]...`: run the measurements named (default: all) and print one table."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import indexing, large, reads, writes
+from bench import delta, differences, indexing, large, reads, writes
 from bench.machinery import Missing, machine_line
 from bench.table import Row, shown
 
-MEASUREMENTS = ("reads", "large", "indexing", "writes")
+MEASUREMENTS = ("reads", "large", "indexing", "writes", "delta", "differences")
 
 
 def main() -> int:
@@ -54,8 +54,12 @@ def _measure(name: str, folder: Path, seconds: int, rounds: int) -> list[Row]:
         return reads.measure(folder, seconds, rounds)
     if name == "large":
         return large.measure(folder, rounds)
+    if name == "delta":
+        return delta.measure(folder, rounds)
     if name == "writes":
         return writes.measure(folder, seconds, rounds)
+    if name == "differences":
+        return differences.measure(folder, rounds)
     return indexing.measure(folder, rounds)
 
 

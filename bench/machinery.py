@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.wire import Relay
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 START_DEADLINE_S = 20.0
 
@@ -29,7 +31,7 @@ class Missing(Exception):
 def need(*programs: str) -> None:
     lacking = [program for program in programs if shutil.which(program) is None]
     if lacking:
-        raise Missing(f"not installed: {', '.join(lacking)} (Debian: apt-get install nginx-light caddy wrk b3sum curl)")
+        raise Missing(f"not installed: {', '.join(lacking)} (Debian: apt-get install nginx-light caddy wrk b3sum curl rsync)")
 
 
 def free_port() -> int:
@@ -140,17 +142,22 @@ def caddy(root: Path, folder: Path, probe: str) -> Iterator[Running]:
 
 
 @contextmanager
-def accord_cluster(roots: Sequence[Path], folder: Path, **settings: int) -> Iterator[list[Running]]:
-    """Accord servers over `roots`, one cluster, with `settings` of the section `[cluster]`."""
-    ports = [free_port() for _ in roots]
+def accord_cluster(
+    roots: Sequence[Path], folder: Path, *, relayed: Sequence[Relay] = (), **settings: int | str | bool
+) -> Iterator[list[Running]]:
+    """Accord servers over `roots`, one cluster, with `settings` of the section `[cluster]`. Where there are `relayed`, one for each
+    server, the servers find each other through them."""
+    ports = [relay.target for relay in relayed] or [free_port() for _ in roots]
     folder.mkdir(exist_ok=True)
     key = folder / "cluster.key"
     key.write_text("0123456789abcdef" * 4 + "\n")
     key.chmod(0o600)
     lines = ["[cluster]", 'name = "bench"', 'key_file = "cluster.key"']
-    lines += [f"{key} = {value}" for key, value in settings.items()]
-    for number, (root, port) in enumerate(zip(roots, ports, strict=True), start=1):
-        lines += ["[[server]]", f'name = "server{number}"', f'url = "http://127.0.0.1:{port}"', f'root = "{root}"']
+    lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    found_at = [relay.port for relay in relayed] or ports
+    for number, (root, port, url) in enumerate(zip(roots, ports, found_at, strict=True), start=1):
+        lines += ["[[server]]", f'name = "server{number}"', f'url = "http://127.0.0.1:{url}"', f'root = "{root}"']
+        lines += [f'listen = "127.0.0.1:{port}"']
     config = folder / "accord.toml"
     config.write_text("\n".join(lines) + "\n")
     with _all_running(config, ports, folder) as servers:
@@ -176,13 +183,13 @@ def _await_peers(servers: Sequence[Running]) -> None:
     """Whoever started first has found nobody, and asks again only now and then."""
     end = time.monotonic() + START_DEADLINE_S
     for server in servers:
-        while not all(peer["state"] == "up" for peer in _json_of(f"{server.url}/ready")["peers"]):
+        while not all(peer["state"] == "up" for peer in json_of(f"{server.url}/ready")["peers"]):
             if time.monotonic() > end:
                 raise RuntimeError(f"{server.name} has not found the others within {START_DEADLINE_S:.0f} s")
             time.sleep(0.05)
 
 
-def _json_of(url: str) -> dict[str, Any]:
+def json_of(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(url, timeout=2) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
