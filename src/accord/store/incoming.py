@@ -17,10 +17,10 @@ from blake3 import blake3
 from accord.errors import StoreFailed
 from accord.model.names import Digest
 from accord.model.versions import Version
+from accord.store.outflow import Outflow
 from accord.store.port import BLOCK_BYTES
 from accord.store.records import Stat
 from accord.store.workshop import Workshop, store_failure
-from accord.store.writeback import STEP_BYTES, begin_writeback
 
 if TYPE_CHECKING:
     from accord.store.port import Incoming
@@ -55,18 +55,18 @@ def refuse_what_cannot_fit(shop: Workshop, size: int | None) -> None:
 
 
 class FileIncoming:
-    """Blocking, but for the methods of the port. Thread-safe: one call at a time waits for the other."""
+    """Blocking, but for the methods of the port. Thread-safe: one call at a time waits for the other. `is_read_soon`: see `port`."""
 
-    def __init__(self, shop: Workshop, in_thread: InThread) -> None:
+    def __init__(self, shop: Workshop, in_thread: InThread, *, is_read_soon: bool = True) -> None:
         self._shop = shop
         self._in_thread = in_thread
+        self._is_read_soon = is_read_soon
         self._lock = threading.Lock()
         self._hasher = blake3()
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._written = self._handed_over = 0
-        """Bytes in the file; and those that the kernel was told to write out."""
         self._fd: int | None = None
+        self._outflow: Outflow | None = None
         self._has_ended = False
         self.size = 0
         self.name = new_name()
@@ -110,19 +110,20 @@ class FileIncoming:
         with self._lock:
             if self.finished is None:
                 self._shop.health.refuse_if_unfit()
-                self._shop.sync(self._open())
+                fd = self._open()
+                self._flush()
+                self._shop.sync(fd)
                 self.finished = Digest(self._hasher.digest())
             return self.finished
 
     def fill_from(self, fd: int, clone: Callable[[int, int], bool]) -> None:
         """All bytes of an open file, cloned where `clone` can. Raises `OSError` of reading as well as `StoreFailed` of writing."""
         with self._lock:
-            mine = self._open()
-            is_cloned = clone(fd, mine)
+            is_cloned = clone(fd, self._open())
             while block := os.pread(fd, BLOCK_BYTES, self.size):
                 self._hasher.update(block)
                 if not is_cloned:
-                    self._put(mine, block)
+                    self._put(block)
                 self.size += len(block)
 
     def link_to(self, folder_fd: int, name: str) -> bool:
@@ -146,8 +147,7 @@ class FileIncoming:
             self._has_ended = True
             self._held.clear()
             if self._fd is not None:
-                os.close(self._fd)
-                self._fd = None
+                self._close(self._fd)
                 self._shop.drop_staged(self.name)
 
     def release(self) -> None:
@@ -155,8 +155,7 @@ class FileIncoming:
         with self._lock:
             self._has_ended = True
             if self._fd is not None:
-                os.close(self._fd)
-                self._fd = None
+                self._close(self._fd)
 
     def dress(self, version: Version, mode: int | None) -> os.stat_result:
         """The modified time and the executable bit, which travel with the version; other modes stay those of the file that is
@@ -192,24 +191,32 @@ class FileIncoming:
 
     def _write_out(self) -> None:
         with self._lock:
-            fd = self._open()
+            self._open()
             held, self._held, self._held_bytes = self._held, [], 0
             for block in held:
                 self._hasher.update(block)
-                self._put(fd, block)
-                self._written += len(block)
-            if self._written - self._handed_over >= STEP_BYTES:
-                begin_writeback(fd, self._handed_over, self._written)
-                self._handed_over = self._written
+                self._put(block)
 
-    def _put(self, fd: int, block: bytes) -> None:
+    def _put(self, block: bytes) -> None:
         self._shop.step("write")
-        rest = memoryview(block)
+        if self._outflow is None:
+            self._outflow = Outflow(self._shop, self.name, self._open(), stays_in_cache=self._is_read_soon)
         try:
-            while rest:
-                rest = rest[os.write(fd, rest) :]
+            self._outflow.put(block)
         except OSError as error:
             raise store_failure(error, _DOING) from error
+
+    def _flush(self) -> None:
+        outflow, self._outflow = self._outflow, None
+        if outflow is not None:
+            try:
+                outflow.flush()
+            except OSError as error:
+                raise store_failure(error, _DOING) from error
+
+    def _close(self, fd: int) -> None:
+        os.close(fd)
+        self._fd = self._outflow = None
 
     def __del__(self) -> None:
         if self._fd is not None:

@@ -9,8 +9,9 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from accord.errors import Conflict, DiskFull, StoreFailed
 from accord.model.names import FilePath
@@ -25,6 +26,8 @@ QUARANTINE_FILES = 100
 """So many damaged copies are kept, the newest, for `keep_days`."""
 MAX_EMPTY_FOLDERS = 1_000
 """A tree of more folders than this is not looked through for files: it does not count as empty."""
+DISK_THREADS = 4
+"""So many long files are written to at once; the others take turns, a buffer at a time."""
 NS_PER_DAY = 86_400 * 10**9
 
 
@@ -55,6 +58,12 @@ class Workshop:
     fsync: Callable[[int], None] = os.fsync
     keep_days: int = 30
     step: Callable[[str], None] = no_step
+    can_pass_cache: bool = True
+    """Until the file system refuses it: see `outflow`."""
+    disk: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="accord-disk")
+    )
+    """Nothing but writing in them, so that whoever waits for one never waits for itself."""
 
     def sync(self, fd: int) -> None:
         """Raises `StoreFailed`, and the store takes nothing in any more until it is started again."""
