@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
+from blake3 import blake3
 
 from accord.errors import IntegrityError, InvalidQuery
+from accord.model.fingerprints import MARK_BYTES
 from accord.model.history import Deed, Event
 from accord.model.names import Digest
-from accord.model.versions import Actor, Clock, Context, Dot, Entry, Version
+from accord.model.versions import Actor, Clock, Context, Dot, Entry, Version, found_actor
 
 CLOCK_FORMAT = 1
 CONTEXT_FORMAT = 1
@@ -53,6 +55,29 @@ def encode_clock(clock: Clock) -> bytes:
 def _wire_version(one: Version) -> _WireVersion:
     digest = None if one.digest is None else bytes(one.digest)
     return digest, one.size, one.modified_ns, str(one.author), one.executable
+
+
+def mark_of(path: str, clock: Clock) -> bytes:
+    """The digest of what has happened to the path, as far as is known: `MARK_BYTES` long; empty for a clock that knows of nothing.
+
+    Of the events and of what is current, not of what is remembered of them (times, authors, the executable bit): one event may be
+    remembered differently on two servers that agree.
+    """
+    entries = clock.entries
+    if not entries:
+        return b""
+    # A plain loop: the first indexing does this once a file.
+    told = [
+        (actor, counter, [one.digest and bytes(one.digest) for one in versions]) for actor, counter, versions in entries
+    ]
+    return blake3(_encoder.encode((str(path), told))).digest(MARK_BYTES)
+
+
+def found_forms(path: str, digest: bytes, size: int, modified_ns: int, author: str, executable: bool) -> tuple[bytes, bytes]:
+    """`encode_clock` and `mark_of` of the clock of content that was found, without making the clock: for the first indexing."""
+    actor = found_actor(digest)
+    clock = _encoder.encode((CLOCK_FORMAT, ((actor, 1, ((digest, size, modified_ns, author, executable),)),)))
+    return clock, blake3(_encoder.encode((path, ((actor, 1, (digest,)),)))).digest(MARK_BYTES)
 
 
 def decode_clock(raw: bytes) -> Clock:

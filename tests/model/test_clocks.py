@@ -266,3 +266,29 @@ def test_a_new_life_of_an_index_makes_events_of_its_own() -> None:
     before = write(EMPTY_CLOCK, {}, old, version(0))
     after_loss = write(EMPTY_CLOCK, {}, new, version(1))
     assert len(merge(before, after_loss).current()) == 2
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_counters_below_the_floor_are_not_used_where_nothing_is_known(used: int, floor: int) -> None:
+    """A path was written, deleted and forgotten; who comes with what was there before does not bury what is written now."""
+    old = EMPTY_CLOCK
+    for number in range(used):
+        old = write(old, old.context(), ACTORS[0], version(number % 2))
+    after = write(EMPTY_CLOCK, {}, ACTORS[0], version(4), floor=floor)
+    assert after.context() == {ACTORS[0]: floor + 1}
+    if floor >= used:
+        assert [one for _, one in merge(old, after).current()] == [version(4)]
+
+
+def test_the_floor_leaves_the_dots_of_what_is_current_as_they_are() -> None:
+    mine = write(EMPTY_CLOCK, {}, ACTORS[0], version(0))
+    beside = write(mine, {}, ACTORS[0], version(1), floor=5)
+    assert [dot for dot, _ in beside.current()] == [Dot(ACTORS[0], 2), Dot(ACTORS[0], 1)]
+    assert write(mine, mine.context(), ACTORS[0], version(1), floor=5).context() == {ACTORS[0]: 6}
+
+
+def test_outside_changes_keep_above_the_floor() -> None:
+    written = write(EMPTY_CLOCK, {}, ACTORS[1], version(0))
+    for policy in OutsideChanges:
+        clock = outside_change(written, CONTENTS[0], version(1), LIFE, policy, shared=False, floor=7)
+        assert 8 in clock.context().values()

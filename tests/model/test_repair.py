@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.placement import current_contents, others, place
-from accord.model.repair import lacks, needs
+from accord.model.repair import deleted_age_s, is_outlived, lacks, needs
 from accord.model.verdict import (
     EMPTY_FOLDER,
     FOLDER,
@@ -191,3 +191,30 @@ def test_content_whose_successor_nobody_has_stays_and_is_not_spread() -> None:
 
 def test_a_clock_nobody_knows_is_no_lack() -> None:
     assert not lacks(verdict_of(Absent(None, EMPTY_CLOCK), Absent()), Absent())
+
+
+@pytest.mark.parametrize(
+    ("local", "others", "expected"),
+    [
+        (Absent(), [Deleted(A_DELETED, 100)], True),
+        (Absent(), [Deleted(A_DELETED, 99)], False),
+        (Absent(), [Deleted(A_DELETED, 3), Deleted(A_DELETED, 100)], True),
+        (Absent(), [Deleted(A_DELETED, 100), Unreachable("gone")], True),
+        (Absent(EMPTY_FOLDER), [Deleted(A_DELETED, 100)], True),
+        (Absent(None, FOUND_A), [Deleted(A_DELETED, 100)], False),
+        (Present(A, 1, 1, FOUND_A), [Deleted(A_DELETED, 100)], False),
+        (Damaged("rot", A, FOUND_A), [Deleted(A_DELETED, 100)], False),
+        (Absent(), [Deleted(A_DELETED, 100), Present(B, 1, 1, B_OVER_A)], False),
+        (Absent(), [Absent()], False),
+    ],
+)
+def test_who_knows_nothing_takes_no_deletion_that_is_about_to_be_forgotten(
+    local: Answer, others: list[Answer], expected: bool
+) -> None:
+    answers = dict(zip(SERVERS, [local, *others], strict=False))
+    assert is_outlived(compare(PATH, answers), local, answers.values(), 100) == expected
+
+
+def test_the_age_of_a_deletion_is_the_greatest_that_is_told() -> None:
+    assert deleted_age_s([Deleted(A_DELETED, 3), Absent(), Deleted(A_DELETED, 7)]) == 7
+    assert deleted_age_s([Present(A, 1, 1, FOUND_A)]) == 0

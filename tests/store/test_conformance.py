@@ -35,7 +35,7 @@ class RestartedDisk(DirectoryDisk):
         self.store = await open_directory_store(
             self.root,
             SERVER,
-            now_ns=lambda: time.time_ns() + self._ahead_ns,
+            now_ns=self.now_ns,
             keep_versions=KEEP_VERSIONS,
             keep_days=KEEP_NS // _DAY_NS,
             **self._options,
@@ -58,6 +58,9 @@ class RestartedDisk(DirectoryDisk):
 
     def make_folder(self, path: str) -> None:
         (self.root / path).mkdir(parents=True)
+
+    def now_ns(self) -> int:
+        return time.time_ns() + self._ahead_ns
 
     def pass_time(self, duration_ns: int) -> None:
         self._ahead_ns += duration_ns

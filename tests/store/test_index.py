@@ -14,19 +14,33 @@ import pytest
 import structlog
 
 from accord.errors import ConfigError, StoreFailed
-from accord.model.names import FilePath, ServerName
-from accord.model.verdict import Absent, Present
+from accord.model.fingerprints import WHOLE
+from accord.model.names import FilePath, Prefix, ServerName
+from accord.model.verdict import Absent, Deleted, Present
 from accord.model.versions import EMPTY_CLOCK, Actor, found, merge, write
 from accord.store import debts as debt_rules
 from accord.store import known_records
+from accord.store import stretches as stretch_rules
 from accord.store.index_file import open_index
 from accord.store.index_rows import row_of
 from accord.store.port import Debts
 from accord.store.promises import Job, Put
 from accord.store.records import Record, Stat
-from accord.testing.conformance import DELETION, digest_of, listed, present, put, version_of
+from accord.testing.conformance import (
+    DELETION,
+    delete,
+    digest_of,
+    listed,
+    looked,
+    present,
+    put,
+    take_in,
+    theirs,
+    version_of,
+)
 
-from .disks import open_disk
+from .crashes import Crash
+from .disks import a_second_from_now, open_disk
 
 FILES = {"hello.txt": b"This is a test", "folder/other.txt": b"other"}
 
@@ -262,7 +276,7 @@ async def test_an_index_of_the_first_format_is_carried_over(tmp_path: Path) -> N
         stat = Stat.of((tmp_path / path).stat())
         # Another author than a new look would find, so that it shows that nothing was hashed anew.
         records[path] = Record(found(version_of(content)), stat, digest_of(content), stat.ctime_ns + (1 << 40))
-        row = row_of(path, records[path])[:-1]
+        row = row_of(path, records[path])[:13]
         database.execute(f"INSERT INTO files VALUES ({', '.join('?' * len(row))})", row)
     database.close()
     async with open_disk(tmp_path) as disk:
@@ -276,6 +290,71 @@ async def test_an_index_of_the_first_format_is_carried_over(tmp_path: Path) -> N
         assert digest_of(FILES["hello.txt"]) in {one.event.version.digest for one in told if one.is_kept}
     async with open_disk(tmp_path) as disk:
         assert len(await disk.store.history(FilePath("hello.txt"))) == 3
+
+
+def _as_format_2(file: Path) -> None:
+    """What the release before this one would have left."""
+    database = apsw.Connection(str(file))
+    for index in ("files_mend", "files_decide", "files_deleted"):
+        database.execute(f"DROP INDEX {index}")
+    for column in ("mark", "todo", "deleted_ns"):
+        database.execute(f"ALTER TABLE files DROP COLUMN {column}")
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
+    for table in tables - {"meta", "files", "blocks", "events", "pending", "debts"}:
+        database.execute(f"DROP TABLE {table}")
+    database.pragma("user_version", 2)
+    database.close()
+
+
+async def test_an_index_of_the_second_format_is_carried_over(tmp_path: Path) -> None:
+    deleted, rivals, lost = FilePath("deleted"), FilePath("rivals"), FilePath("lost")
+    async with open_disk(tmp_path) as disk:
+        for path in (deleted, rivals, lost):
+            await put(disk.store, b"content", path)
+        await delete(disk.store, deleted)
+        mine = await looked(disk.store, rivals)
+        await take_in(disk.store, merge(mine.clock, theirs(b"theirs")), b"theirs", path=rivals)
+        await take_in(disk.store, theirs(b"never came", (await looked(disk.store, lost)).clock), path=lost)
+        before = [await looked(disk.store, path) for path in (deleted, rivals, lost)]
+        items = await disk.store.items(WHOLE, 9)
+        told = (await disk.store.summaries([WHOLE]), await disk.store.unmended(None, 9))
+        incarnation = disk.store._index.incarnation
+    for file in (tmp_path / ".accord").glob("index.db"):
+        _as_format_2(file)
+    async with open_disk(tmp_path) as disk:
+        assert [await looked(disk.store, path) for path in (deleted, rivals, lost)] == before
+        assert await disk.store.items(WHOLE, 9) == items
+        assert (await disk.store.summaries([WHOLE]), await disk.store.unmended(None, 9)) == told
+        assert await disk.store.rivals(Prefix(""), None, 9) == [rivals]
+        assert disk.store._index.incarnation == incarnation
+        answer = await looked(disk.store, deleted)
+        assert isinstance(answer, Deleted)
+        assert answer.age_s < 60, "it counts as just learnt"
+        assert await disk.store.drop_tombstones(a_second_from_now() + 60_000_000_000, 9) == 1
+
+
+def test_a_crash_while_it_is_carried_over_leaves_the_old_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = open_index(tmp_path, is_new_store=True)
+    index.add([row_of(f"{number:03}", Record(found(version_of(b"%d" % number)))) for number in range(300)])
+    whole = index.ask(index.stretches.whole)
+    index.close()
+    _as_format_2(tmp_path / "index.db")
+
+    def crash(self: object, db: apsw.Connection) -> None:
+        raise Crash("while stretches are made")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(stretch_rules.Stretches, "make_anew", crash)
+        with pytest.raises(Crash):
+            open_index(tmp_path)
+    database = apsw.Connection(str(tmp_path / "index.db"))
+    assert database.pragma("user_version") == 2
+    database.close()
+    index = open_index(tmp_path)
+    assert index.ask(index.stretches.whole) == whole
+    index.close()
 
 
 def test_a_commit_that_fails_fails_no_other_that_shared_its_transaction(tmp_path: Path) -> None:
@@ -340,4 +419,10 @@ def test_too_many_debts_let_the_oldest_go_and_that_is_remembered(
     promised = index.commit([Put(FilePath("new"), None, record, owed=(server,))], 0)
     assert promised is not None
     assert promised[0].debt > numbers[-1]
+    index.debts.found(server)
+    for _ in range(2):
+        assert index.debts.standing() == {server: Debts(3, lost=False)}
+        index.close()
+        index = open_index(tmp_path)
+        index.read(index.debts.load)
     index.close()

@@ -46,6 +46,9 @@ class MemoryDisk:
         file = self.store.files.get(FilePath(path))
         return None if file is None else file.content
 
+    def now_ns(self) -> int:
+        return self.store.now_ns()
+
     def pass_time(self, duration_ns: int) -> None:
         self.store.pass_time(duration_ns)
 

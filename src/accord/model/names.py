@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Self
 
 from accord.errors import ConfigError, InvalidPath, InvalidQuery
@@ -21,6 +22,8 @@ MIN_DIGEST_PREFIX_HEX = 12
 
 # The common case, decided by one match: plain ASCII segments that do not begin with a dot. A dot-file takes the long way.
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_\-][A-Za-z0-9_.\- ]{0,200}/){0,15}[A-Za-z0-9_\-][A-Za-z0-9_.\- ]{0,200}\Z")
+_PLAIN_NAME = r"[A-Za-z0-9_\-][A-Za-z0-9_.\- ]{0,200}/?"
+_PLAIN_NAMES = re.compile(rf"(?:{_PLAIN_NAME}\0)*\Z")
 _SERVER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.\-]{0,61}[A-Za-z0-9])?\Z")
 # What case-folding file systems pass over beside the format characters (Cf): Unicode's Default_Ignorable_Code_Point.
 _IGNORABLE = re.compile(
@@ -67,6 +70,12 @@ class FilePath(str):
     @property
     def segments(self) -> list[str]:
         return self.split("/")
+
+
+def are_plain_segments(names: Sequence[str]) -> bool:
+    """Whether each of the names, of files or (with a slash at the end) of folders, may be a part of a path, as far as one look at all
+    of them can tell. False means that each is to be looked at by itself."""
+    return _PLAIN_NAMES.match("\0".join((*names, ""))) is not None
 
 
 def _check(text: str) -> None:

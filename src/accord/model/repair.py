@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from accord.model.names import Digest
 from accord.model.placement import current_contents
 from accord.model.verdict import (
@@ -9,12 +11,15 @@ from accord.model.verdict import (
     Absent,
     Answer,
     Damaged,
+    Deleted,
     HeldVersion,
+    Kind,
     Present,
     Verdict,
     is_known,
     keeps,
 )
+from accord.model.versions import EMPTY_CLOCK
 
 
 def lacks(verdict: Verdict, answer: Answer) -> bool:
@@ -51,6 +56,19 @@ def needs(verdict: Verdict, answer: Answer) -> list[Digest]:
         for held in _deliverable(verdict)
         if held.version.digest is not None and not keeps(answer, held.version.digest)
     ]
+
+
+def deleted_age_s(answers: Iterable[Answer]) -> int:
+    """For how long the deletion has been known by any of those who know of it: whoever takes it over counts on from there, so that it
+    is forgotten by all at about one time."""
+    return max((answer.age_s for answer in answers if isinstance(answer, Deleted)), default=0)
+
+
+def is_outlived(verdict: Verdict, local: Answer, answers: Iterable[Answer], keep_s: float) -> bool:
+    """Whether all that a server which knows nothing of the path could learn is a deletion that is about to be forgotten: it need not.
+    One that knows something takes it over, however old it is: what it has is superseded."""
+    is_unknown = isinstance(local, Absent) and local.clock == EMPTY_CLOCK
+    return is_unknown and verdict.kind is Kind.DELETED and deleted_age_s(answers) >= keep_s
 
 
 def _is_only_damaged(verdict: Verdict, digest: Digest) -> bool:

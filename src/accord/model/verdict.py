@@ -13,7 +13,7 @@ no winner, and looks at no timestamp. The table it follows is in docs/architectu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache, reduce
 
@@ -57,9 +57,11 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """The server knows that the path was deleted."""
+    """The server knows that the path was deleted, and for how long it has known (`age_s`): what it is told goes along, so that servers
+    which tell each other of a deletion do not keep it alive for ever. The age tells nothing about the path."""
 
     clock: Clock
+    age_s: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,12 @@ class Kind(Enum):
     """Nobody who answered has it, and somebody did not answer."""
     DAMAGED = "damaged"
     """Every copy of the current version that answered fails its digest."""
+
+
+DIFFERENCES = frozenset((Kind.STALE, Kind.PARTIAL, Kind.DIVERGED, Kind.DAMAGED))
+"""The kinds that say that something is to be mended, or to be decided by a person."""
+NO_DIFFERENCE = frozenset((Kind.IDENTICAL, Kind.DELETED, Kind.MISSING))
+"""The kinds that say that nothing is. The others only say that servers were silent: what is known of a path stays known."""
 
 
 class State(Enum):

@@ -63,7 +63,7 @@ def newest_outside(clock: Clock, life: Life) -> frozenset[Digest | None]:
     return frozenset(version.digest for dot, version in clock.current() if dot.actor == actor)
 
 
-def found_actor(digest: Digest) -> Actor:
+def found_actor(digest: bytes) -> Actor:
     """The actor of content that was found, not written."""
     return Actor(f"={digest.hex()[:_FOUND_HEX]}")
 
@@ -147,10 +147,16 @@ def discard(clock: Clock, seen: Context) -> Clock:
     return _clock(kept)
 
 
-def write(clock: Clock, seen: Context, actor: Actor, version: Version) -> Clock:
-    """A new version by `actor`, superseding exactly what `seen` covers; whatever else is current stays as its rival."""
+def write(clock: Clock, seen: Context, actor: Actor, version: Version, *, floor: int = 0) -> Clock:
+    """A new version by `actor`, superseding exactly what `seen` covers; whatever else is current stays as its rival.
+
+    `floor` is the greatest counter that the actor may have used here in a clock that was forgotten since: the next one is above. (Of
+    what it made then it knew everything, so that to count it among the known events is true.)
+    """
     rest = {entry.actor: entry for entry in discard(clock, seen).entries}
     _, counter, versions = rest.get(actor, Entry(actor, 0, ()))
+    if not versions:
+        counter = max(counter, floor)
     rest[actor] = Entry(actor, counter + 1, (version, *versions))
     return _clock(rest)
 
@@ -185,12 +191,19 @@ class OutsideChanges(Enum):
 
 
 def outside_change(
-    clock: Clock, before: Digest | None, after: Version, life: Life, policy: OutsideChanges, *, shared: bool
+    clock: Clock,
+    before: Digest | None,
+    after: Version,
+    life: Life,
+    policy: OutsideChanges,
+    *,
+    shared: bool,
+    floor: int = 0,
 ) -> Clock:
     """The clock once content `after` was found where `before` was recorded, on the disk of the server whose `life` it is.
 
     `shared` says that another server may hold what this disk's newest generation of outside changes made. Content that equals a
-    current version is that version, whoever put it there: the clock stays as it is.
+    current version is that version, whoever put it there: the clock stays as it is. `floor` as for `write`.
     """
     if any(version.digest == after.digest for _, version in clock.current()):
         return clock
@@ -201,10 +214,10 @@ def outside_change(
         # A generation that nothing current is left of is used again: its counters go on, and the clock does not grow by resolving.
         is_disputed = shared and bool(newest_outside(clock, life))
         actor = outside_actor(*life, generation + 1 if is_disputed else max(1, generation))
-        return write(clock, {actor: clock.context().get(actor, 0)}, actor, after)
+        return write(clock, {actor: clock.context().get(actor, 0)}, actor, after, floor=floor)
     actor = outside_actor(*life, max(1, generation))
     superseded = [dot for dot, version in clock.current() if version.digest == before]
-    return write(clock, _covering(clock, superseded), actor, after)
+    return write(clock, _covering(clock, superseded), actor, after, floor=floor)
 
 
 def _covering(clock: Clock, dots: list[Dot]) -> Context:

@@ -81,12 +81,12 @@ class Minted:
     supersedes: tuple[Dot, ...]
 
 
-def mint(mine: Clock, known: Clock, seen: Context, actor: Actor, version: Version) -> Minted:
+def mint(mine: Clock, known: Clock, seen: Context, actor: Actor, version: Version, *, floor: int = 0) -> Minted:
     """The event that `actor` makes of `version` on the server whose clock is `mine`; `known` is what the verdict knew.
 
-    Only `mine` goes on: rivals that this server has not got the bytes of stay with whoever has them.
+    Only `mine` goes on: rivals that this server has not got the bytes of stay with whoever has them. `floor` as for `versions.write`.
     """
-    after = write(mine, seen, actor, version)
+    after = write(mine, seen, actor, version, floor=floor)
     dot = Dot(actor, after.context()[actor])
     current = {one for one, _ in merge(after, discard(known, seen)).current()}
     supersedes = tuple(one for one, _ in merge(mine, known).current() if one not in current)

@@ -233,7 +233,8 @@ class Committer:
             )
         if plan.dressed is not None and plan.staged_stat is not None:
             stat = plan.staged_stat
-            return replace(promised, stat=stat, executable=plan.dressed.executable, hashed_at_ns=self._shop.now_ns())
+            vouched_from_ns = self._vouched_from(stat)
+            return replace(promised, stat=stat, executable=plan.dressed.executable, hashed_at_ns=vouched_from_ns)
         return promised
 
     def _vouched_from(self, stat: Stat) -> int:
@@ -250,7 +251,7 @@ class Committer:
         record = self._shop.index.get(path)
         seen = self._shop.seen_at(path)
         if not isinstance(seen, Stat):
-            return nothing_there(record, seen)
+            return nothing_there(record, self._shop.now_ns(), seen)
         if record is not None and record.vouching() == seen:
             return record.present()
         held = self._examiner.hash_large(path, Progress(), reread=False)

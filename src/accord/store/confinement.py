@@ -42,7 +42,7 @@ IRREGULAR = "not a regular file"
 
 _NEVER_OURS = {errno.ELOOP: SYMLINK, errno.EXDEV: SYMLINK, errno.ENOTDIR: FILE_ABOVE, errno.EISDIR: FOLDER}
 _IRREGULAR_ERRNOS = frozenset({errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP})
-_UNREADABLE_ERRNOS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO, errno.ENODATA, errno.EILSEQ})
+UNREADABLE_ERRNOS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO, errno.ENODATA, errno.EILSEQ})
 
 
 class NotAFile(Exception):
@@ -53,20 +53,20 @@ class NotAFile(Exception):
         self.obstacle = obstacle
 
 
-def answer_to(error: OSError | NotAFile, record: Record | None) -> Answer:
+def answer_to(error: OSError | NotAFile, record: Record | None, now_ns: int) -> Answer:
     """What a path that could not be opened or read amounts to. Says nothing of what a link points to."""
     if isinstance(error, NotAFile):
-        return nothing_there(record, error.obstacle)
+        return nothing_there(record, now_ns, error.obstacle)
     code = error.errno or 0
     if code in (errno.ENOENT, errno.ENAMETOOLONG):
-        return nothing_there(record)
+        return nothing_there(record, now_ns)
     if code in _NEVER_OURS:
-        return nothing_there(record, _NEVER_OURS[code])
+        return nothing_there(record, now_ns, _NEVER_OURS[code])
     if code in _IRREGULAR_ERRNOS:
-        return nothing_there(record, IRREGULAR)
+        return nothing_there(record, now_ns, IRREGULAR)
     if code in (errno.EACCES, errno.EPERM):
         return Unreachable("this server may not read its copy")
-    if code in _UNREADABLE_ERRNOS:
+    if code in UNREADABLE_ERRNOS:
         return unreadable(record, f"the disk cannot read it ({os.strerror(code)})")
     return Unreachable(f"this server cannot open its copy ({os.strerror(code)})")
 

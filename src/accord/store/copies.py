@@ -1,14 +1,14 @@
-"""An open copy: the adapter of `port.Copy` over a file descriptor. Whether its bytes are right is for the reader to prove."""
+"""Open files: the adapters of `port.Copy` and `port.Base` over a descriptor. Whether the bytes are right is for the reader to prove."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from accord.errors import StoreFailed
+from accord.model.chunks import ChunkList
 from accord.model.names import Digest, FilePath
 from accord.model.verdict import Present
 from accord.store.hashing import own_buffer
@@ -16,20 +16,28 @@ from accord.store.port import BLOCK_BYTES
 from accord.store.records import Stat
 
 if TYPE_CHECKING:
-    from accord.store.port import Copy
+    from accord.store.port import Base, Copy
 
 PROMPT_READ_BYTES = 64 * 1024
 """Where the file system cannot say whether a read would wait (RWF_NOWAIT), reads up to this size are done anyway."""
 
 _CANNOT_SAY = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
-BlockDigester = Callable[["DirectoryCopy"], Coroutine[Any, Any, tuple[Digest, ...]]]
+
+class Lists(Protocol):
+    """Finds out about open files what takes a pass over them: `content_lists`."""
+
+    async def blocks_of(self, copy: DirectoryCopy) -> tuple[Digest, ...]: ...
+
+    async def chunks_of(self, copy: DirectoryCopy) -> ChunkList: ...
+
+    async def chunks_near(self, base: FileBase) -> ChunkList: ...
 
 
 class DirectoryCopy:
     """See `port.Copy`. `is_kept`: it is not the file at the path, but one that is kept under its digest."""
 
-    __slots__ = ("_digester", "_fd", "_stat", "answer", "is_kept", "path")
+    __slots__ = ("_fd", "_lists", "_stat", "answer", "is_kept", "path")
 
     def __init__(
         self,
@@ -37,7 +45,7 @@ class DirectoryCopy:
         answer: Present,
         fd: int,
         stat: Stat,
-        digester: BlockDigester,
+        lists: Lists,
         *,
         is_kept: bool = False,
     ) -> None:
@@ -45,7 +53,7 @@ class DirectoryCopy:
         self.answer = answer
         self._fd = fd
         self._stat = stat
-        self._digester = digester
+        self._lists = lists
         self.is_kept = is_kept
 
     def read_now(self, offset: int, length: int) -> bytes | None:
@@ -75,25 +83,16 @@ class DirectoryCopy:
             return None
 
     async def read(self, offset: int, length: int) -> bytes:
-        return await asyncio.to_thread(self._read_all, offset, length)
-
-    def _read_all(self, offset: int, length: int) -> bytes:
-        parts = []
-        try:
-            while length and (part := os.pread(self._fd, length, offset)):
-                parts.append(part)
-                offset += len(part)
-                length -= len(part)
-        except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            raise StoreFailed(f"The copy cannot be read: {reason}.", path=self.path) from error
-        return b"".join(parts) if len(parts) != 1 else parts[0]
+        return await asyncio.to_thread(_read_all, self._fd, self.path, offset, length)
 
     def unchanged(self) -> bool:
         return Stat.of(os.fstat(self._fd)) == self._stat
 
     async def block_digests(self) -> tuple[Digest, ...]:
-        return await self._digester(self)
+        return await self._lists.blocks_of(self)
+
+    async def chunks(self) -> ChunkList:
+        return await self._lists.chunks_of(self)
 
     def own_fd(self) -> int:
         """A second file descriptor of the same file, for work that may outlive this copy; the caller closes it."""
@@ -108,7 +107,51 @@ class DirectoryCopy:
         self.close()
 
 
+class FileBase:
+    """See `port.Base`. `digest` is what the file is recorded with, right or wrong; None where nobody knows."""
+
+    __slots__ = ("_fd", "_lists", "digest", "path", "size")
+
+    def __init__(self, path: FilePath, fd: int, digest: Digest | None, lists: Lists) -> None:
+        self.path = path
+        self.size = os.fstat(fd).st_size
+        self.digest = digest
+        self._fd = fd
+        self._lists = lists
+
+    async def chunks(self) -> ChunkList:
+        return await self._lists.chunks_near(self)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        return await asyncio.to_thread(_read_all, self._fd, self.path, offset, length)
+
+    def own_fd(self) -> int:
+        """As `DirectoryCopy.own_fd`."""
+        return os.dup(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _read_all(fd: int, path: FilePath, offset: int, length: int) -> bytes:
+    parts = []
+    try:
+        while length and (part := os.pread(fd, length, offset)):
+            parts.append(part)
+            offset += len(part)
+            length -= len(part)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise StoreFailed(f"The copy cannot be read: {reason}.", path=path) from error
+    return b"".join(parts) if len(parts) != 1 else parts[0]
+
+
 if TYPE_CHECKING:
 
-    def _keeps_the_contract(copy: DirectoryCopy) -> Copy:
-        return copy
+    def _keep_the_contract(copy: DirectoryCopy, base: FileBase) -> tuple[Copy, Base]:
+        return copy, base

@@ -95,6 +95,13 @@ class Ledger:
                     del owed[path]
                     self._struck.append((server, path, number))
 
+    def found(self, server: ServerName) -> None:
+        """What debts to `server` were let go, a comparison of everything has found."""
+        with self._lock:
+            if server in self._lost:
+                self._lost.remove(server)
+                self._unwritten_lost.add(server)
+
     @property
     def is_unwritten(self) -> bool:
         return bool(self._struck or self._unwritten_lost)
@@ -102,16 +109,17 @@ class Ledger:
     def strike_out(self, db: apsw.Connection) -> Any:
         """Write what was settled. Gives what `struck` takes when that is durable."""
         with self._lock:
-            struck, lost = list(self._struck), set(self._unwritten_lost)
+            struck, changed, lost = list(self._struck), set(self._unwritten_lost), set(self._lost)
         db.executemany("DELETE FROM debts WHERE server = ? AND path = ? AND number <= ?", struck)
-        db.executemany(_PUT_META, [(_LOST + server, "1") for server in lost])
-        return struck, lost
+        db.executemany(_PUT_META, [(_LOST + server, "1") for server in changed & lost])
+        db.executemany("DELETE FROM meta WHERE key = ?", [(_LOST + server,) for server in changed - lost])
+        return struck, {server: server in lost for server in changed}
 
     def struck(self, written: Any) -> None:
         struck, lost = written
         with self._lock:
             del self._struck[: len(struck)]
-            self._unwritten_lost -= lost
+            self._unwritten_lost -= {server for server, was_lost in lost.items() if (server in self._lost) == was_lost}
 
     def standing(self) -> Mapping[ServerName, Debts]:
         with self._lock:

@@ -27,18 +27,20 @@ from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Checking, Deleted, Unreachable
 from accord.model.versions import Actor, OutsideChanges, server_actor
-from accord.store.block_lists import BlockLists
 from accord.store.committing import Committer
-from accord.store.copies import DirectoryCopy
+from accord.store.content_lists import ContentLists
+from accord.store.copies import DirectoryCopy, FileBase
+from accord.store.directory_inventory import DirectoryInventory
 from accord.store.examining import TRIES, Opened, TooLarge
 from accord.store.incoming import FileIncoming, refuse_what_cannot_fit
-from accord.store.index import BATCH_S
+from accord.store.index_connection import BATCH_S
 from accord.store.index_rows import Known
+from accord.store.inventory import ScanStep, Scope, ScrubStep, Space
 from accord.store.listing import pages
 from accord.store.parts import Parts, assemble
 from accord.store.path_locks import PathLocks
 from accord.store.port import Change, Committed, Copy, Debts, Indexing, is_answer
-from accord.store.records import Sharing, same_stat
+from accord.store.records import Sharing, nothing_there, same_stat
 from accord.store.remembering import Memory
 from accord.store.workshop import no_step
 
@@ -53,7 +55,7 @@ T = TypeVar("T")
 _log = structlog.get_logger("accord.store")
 
 
-class DirectoryStore:
+class DirectoryStore(DirectoryInventory):
     """See `port.Store`. Made by `open_directory_store`."""
 
     def __init__(self, parts: Parts) -> None:
@@ -64,11 +66,12 @@ class DirectoryStore:
         self._under_way = parts.under_way
         self._jobs = parts.jobs
         self._judge = parts.judge
+        self._now_ns = parts.shop.now_ns
         self._fifos: dict[FilePath, int] = {}
         self._threads = ThreadPoolExecutor(LOOKING_THREADS, thread_name_prefix="accord-store")
         self._committing = ThreadPoolExecutor(COMMITTING_THREADS, thread_name_prefix="accord-commit")
         self._locks = PathLocks()
-        self._blocks = BlockLists(parts.index, parts.pool)
+        self._lists = ContentLists(parts.index, parts.pool, parts.examiner.closing)
         self._memory = Memory(parts.shop, parts.kept, self._in_thread)
         self._committer = Committer(
             parts.shop, parts.kept, parts.unfinished, parts.examiner, self._in_thread, parts.under_way
@@ -91,7 +94,7 @@ class DirectoryStore:
         if not same_stat(vouching, status):
             self._let_go(path, known, fd, status.st_mode)
             return None
-        return DirectoryCopy(path, present, fd, vouching, self._blocks.of)
+        return DirectoryCopy(path, present, fd, vouching, self._lists)
 
     def _let_go(self, path: FilePath, known: Known, fd: int, mode: int) -> None:
         """Something else has taken the place of the file. A FIFO was opened for reading by that, and may have a writer now, which
@@ -123,7 +126,9 @@ class DirectoryStore:
             return None
         fd = self._beneath.probe_cached(path)
         if fd < 0:
-            return known.if_gone if fd == -errno.ENOENT else None
+            if fd != -errno.ENOENT:
+                return None
+            return known.if_gone if type(known.if_gone) is Absent else nothing_there(known.record, self._now_ns())
         status = os.fstat(fd)
         os.close(fd)
         return known.present if known.vouching is not None and same_stat(known.vouching, status) else None
@@ -169,12 +174,16 @@ class DirectoryStore:
     def actor(self) -> Actor:
         return server_actor(*self._judge.life)
 
+    @property
+    def floor(self) -> int:
+        return self._index.floor
+
     def locked(self, *paths: FilePath) -> AbstractAsyncContextManager[None]:
         return self._locks.of(paths)
 
-    async def receive(self, size: int | None) -> FileIncoming:
+    async def receive(self, size: int | None, *, is_read_soon: bool = True) -> FileIncoming:
         refuse_what_cannot_fit(self._parts.shop, size)
-        return FileIncoming(self._parts.shop, self._in_thread)
+        return FileIncoming(self._parts.shop, self._in_thread, is_read_soon=is_read_soon)
 
     async def duplicate(self, path: FilePath | None, digest: Digest) -> FileIncoming | None:
         return await self._in_thread(lambda: self._memory.duplicate(path, digest))
@@ -192,7 +201,10 @@ class DirectoryStore:
         kept = await self._in_thread(lambda: self._memory.open_kept(path, digest))
         if kept is None:
             return None
-        return DirectoryCopy(path, kept.answer, kept.fd, kept.stat, self._blocks.of, is_kept=True)
+        return DirectoryCopy(path, kept.answer, kept.fd, kept.stat, self._lists, is_kept=True)
+
+    async def bases(self, path: FilePath) -> list[FileBase]:
+        return await self._in_thread(lambda: self._memory.open_bases(path, self._lists))
 
     async def history(self, path: FilePath) -> list[Remembered]:
         return await self._in_thread(lambda: self._memory.history(path))
@@ -232,11 +244,20 @@ class DirectoryStore:
     def walk(self, prefix: Prefix, after: FilePath | None) -> Iterator[list[Walked]]:
         return pages(self._beneath, self._index, prefix, after, self._jobs.unvouched)
 
+    def rescan(self, scope: Scope) -> Iterator[ScanStep]:
+        return self._parts.scanning.steps(scope)
+
+    def scrub(self, scope: Scope, after: FilePath | None) -> Iterator[ScrubStep]:
+        return self._parts.scrubbing.steps(scope, after)
+
     def indexing(self) -> Indexing:
         return self._parts.indexing.progress()
 
     def degraded(self) -> str | None:
         return self._parts.shop.health.degraded()
+
+    async def space(self) -> Space:
+        return await self._in_thread(self._parts.shop.health.space)
 
     def takes_in(self) -> bool:
         return self._parts.shop.health.refusal() is None
@@ -257,6 +278,7 @@ class DirectoryStore:
         self._parts.pool.close()
         self._threads.shutdown(wait=True)
         self._committing.shutdown(wait=True)
+        self._parts.shop.disk.shutdown(wait=True)
         try:
             with suppress(StoreFailed):
                 self._parts.unfinished.strike_out()
@@ -269,7 +291,7 @@ class DirectoryStore:
 
     def _copy(self, path: FilePath, held: Opened) -> DirectoryCopy:
         assert held.record.stat is not None
-        return DirectoryCopy(path, held.record.present(), held.fd, held.record.stat, self._blocks.of)
+        return DirectoryCopy(path, held.record.present(), held.fd, held.record.stat, self._lists)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

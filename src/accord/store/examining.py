@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from accord.errors import StoreFailed
 from accord.model.names import Digest, FilePath
-from accord.model.verdict import EMPTY_FOLDER, FOLDER, Answer, Checking, Unreachable
+from accord.model.verdict import EMPTY_FOLDER, FOLDER, Answer, Checking, Damaged, Unreachable
 from accord.store.confinement import Confinement, NotAFile, answer_to, require_regular
 from accord.store.hashing import SMALL_BYTES, Progress, hash_open_file
 from accord.store.history_rows import was_superseded
 from accord.store.index import Index
+from accord.store.oddities import Oddities
 from accord.store.promises import Put
 from accord.store.records import (
     RACY_WINDOW_NS,
@@ -29,6 +31,7 @@ from accord.store.records import (
     nothing_there,
     outside_events,
 )
+from accord.store.todo import todo_of
 from accord.store.under_way import UnderWay
 from accord.store.workshop import is_empty_tree
 
@@ -65,13 +68,20 @@ class Examiner:
     """`now_ns` is the time that file timestamps are compared with."""
 
     def __init__(
-        self, beneath: Confinement, index: Index, judge: Judge, now_ns: Callable[[], int], under_way: UnderWay
+        self,
+        beneath: Confinement,
+        index: Index,
+        judge: Judge,
+        now_ns: Callable[[], int],
+        under_way: UnderWay,
+        oddities: Oddities,
     ) -> None:
         self._beneath = beneath
         self._index = index
         self._judge = judge
         self._now_ns = now_ns
         self._under_way = under_way
+        self._oddities = oddities
         self.closing = threading.Event()
 
     def look(
@@ -104,12 +114,12 @@ class Examiner:
                 fd = self._beneath.open_regular(path)
             except NotAFile as error:
                 if error.obstacle == FOLDER and is_empty_tree(self._beneath, path):
-                    return nothing_there(record, EMPTY_FOLDER)
-                return answer_to(error, record)
+                    return nothing_there(record, self._now_ns(), EMPTY_FOLDER)
+                return answer_to(error, record, self._now_ns())
             except OSError as error:
                 if is_at_rest and path in self._under_way:
                     continue
-                return answer_to(error, record)
+                return answer_to(error, record, self._now_ns())
             kept = False
             try:
                 found = self._judge_open(path, fd, record, up_to_bytes, reread, progress)
@@ -117,7 +127,10 @@ class Examiner:
                     found = None  # what was read may be the promise's, and the file not yet
                 kept = isinstance(found, Opened)
             except (OSError, NotAFile) as error:
-                return answer_to(error, record)
+                answer = answer_to(error, record, self._now_ns())
+                if isinstance(answer, Damaged) and not self._note_damage(path, fd, record, answer.reason):
+                    continue
+                return answer
             finally:
                 if not kept:
                     os.close(fd)
@@ -155,14 +168,40 @@ class Examiner:
 
     def _record(self, path: FilePath, fd: int, before: Record | None, seen: Seen) -> Opened | Answer | None:
         after = self._judge.record(before, seen, is_past=self._is_past(path, before, seen.digest))
-        if after != before and not self._write_down(path, before, after):
-            return None
+        if after != before:
+            if not self._write_down(path, before, after):
+                return None
+            self._tell_apart(path, before, after)
+        elif not todo_of(after):
+            self._index.standing.looked_good(path)
         return after.known_damage(seen.stat) or Opened(fd, after)
+
+    def _note_damage(self, path: FilePath, fd: int, before: Record | None, reason: str) -> bool:
+        """That the disk cannot read a copy is remembered, whatever its stat data vouch for: it is to be healed. False where somebody
+        was faster. Of what nobody has ever read here nothing can be said."""
+        if before is None:
+            return True
+        stat = Stat.of(os.fstat(fd))
+        # Under other stat data than those recorded, what cannot be read may be anything.
+        digest = before.digest if before.stat == stat else None
+        after = replace(before, stat=stat, digest=digest, damaged=reason)
+        if after == before:
+            return True
+        if not self._write_down(path, before, after):
+            return False
+        self._tell_apart(path, before, after)
+        return True
 
     def _is_past(self, path: FilePath, before: Record | None, digest: Digest) -> bool:
         if before is None or before.digest == digest or any(one.digest == digest for _, one in before.clock.current()):
             return False
         return self._index.read(lambda db: was_superseded(db, path, digest))
+
+    def _tell_apart(self, path: FilePath, before: Record | None, after: Record) -> None:
+        """Whoever comes upon an odd copy first makes it known; a scan would find nothing new any more."""
+        finding = self._oddities.finding(path, before, after)
+        if finding is not None:
+            self._index.standing.note_finding(finding)
 
     def _write_down(self, path: FilePath, before: Record | None, after: Record) -> bool:
         if not makes_event(before, after) and after.damaged is None:

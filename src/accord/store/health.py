@@ -18,6 +18,7 @@ from accord.errors import StoreFailed
 from accord.model.names import PRIVATE_FOLDER
 from accord.store.index import Index
 from accord.store.index_file import INDEX_NAME, LOCK_NAME
+from accord.store.inventory import Space
 
 MIN_FREE_BYTES = 4 * 1024 * 1024
 """With less room than this the disk counts as full."""
@@ -96,6 +97,14 @@ class Health:
                 _ERROR if found else _INFO, "store is displaced" if found else "store is in its place", reason=found
             )
         self._displaced = found
+
+    def space(self) -> Space:
+        """Of the file system that the root is on. Raises `StoreFailed`."""
+        try:
+            space = os.fstatvfs(self._root_fd)
+        except OSError as error:
+            raise StoreFailed(f"The disk does not answer ({os.strerror(error.errno or 0)}).") from error
+        return Space(space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize)
 
     def _index_trouble(self) -> str | None:
         with self._index.settled:  # while it is being mended the file may be missing

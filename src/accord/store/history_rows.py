@@ -143,6 +143,22 @@ def holders_of(db: apsw.Connection, digest: Digest, limit: int) -> list[FilePath
     return [_path(path) for (path,) in rows]
 
 
+def paths_of(db: apsw.Connection, digest: Digest, limit: int) -> list[FilePath]:
+    """Paths whose history or rivals have, or had, that content."""
+    query = "SELECT DISTINCT path FROM events WHERE digest = ? LIMIT ?"
+    return [_path(path) for (path,) in db.execute(query, (digest, limit))]
+
+
+def kept_of(db: apsw.Connection, path: FilePath) -> list[tuple[Digest, FilePath]]:
+    """The contents in the history of a path, each with the first path of those that have it in their history."""
+    first = "SELECT min(path) FROM events AS every WHERE every.digest = events.digest AND every.superseded_ns IS NOT NULL"
+    query = (
+        f"SELECT DISTINCT digest, ({first}) FROM events WHERE path = ? AND digest IS NOT NULL AND superseded_ns IS NOT NULL"
+    )
+    rows: list[Any] = db.execute(query, (path,)).fetchall()
+    return [(Digest(digest), _path(first)) for digest, first in rows]
+
+
 def _path(text: str) -> FilePath:
     return FilePath.trusted(text)
 

@@ -5,11 +5,11 @@ memory alone where it cannot be written; what must not be forgotten once told (`
 Commits are synced (WAL, synchronous=FULL). Threads that want one at the same time share one: whoever gets the lock first writes what
 all of them want, and each that waited finds its own done.
 
-A file that turns out broken is opened anew, which moves it aside and begins another where that is needed. A row that turns out
-broken is dropped. Either way clocks are lost, and so the incarnation is a new one: no counter is used twice.
+A row that turns out broken is dropped. Its clock is lost, and so the incarnation is a new one, as it is for a new file: no counter is
+used twice. A deletion that is dropped leaves a bound below which counters are not used again.
 
 A bounded cache in memory answers the hot path without lock or disk. What records mean is left to `records`, how they are written to
-`index_rows`; the transaction of a commit to `promises`, opening, and mending a broken file, to `index_file`.
+`index_rows` and `file_rows`; the transaction of a commit to `promises`, the connection to `index_connection`, opening to `index_file`.
 """
 
 from __future__ import annotations
@@ -19,70 +19,35 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import apsw
 import structlog
 
 from accord.errors import IntegrityError, StoreFailed
 from accord.model.names import FilePath
-from accord.store.debts import Ledger
-from accord.store.index_rows import (
-    ADD,
-    GET,
-    PUT,
-    RANGE,
-    RANGE_RECORDS,
-    Known,
-    Row,
-    record_of,
-    row_of,
-    translated,
-    translation,
-)
-from accord.store.known_records import KnownRecords
+from accord.store.file_rows import FileRows
+from accord.store.index_connection import BATCH_RECORDS, BROKEN, IndexConnection, Reopen
+from accord.store.index_rows import GET, RANGE, RANGE_RECORDS, Known, Row, record_of, translated, translation
 from accord.store.promises import Job, Promised, Put, write_puts
 from accord.store.records import Record
-
-BATCH_RECORDS = 16_384
-BATCH_S = 0.5
-REOPEN_PAUSE_S = 10.0
-"""A broken file is opened anew at most so often."""
-
-_FSYNC_CODES = frozenset({apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC})
-_BROKEN = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.ConnectionClosedError, UnicodeDecodeError)
+from accord.store.todo import todo_of
+from accord.store.tombstones import forget_history, greatest_counter, known_since_before, write_floor
 
 T = TypeVar("T")
 
 _log = structlog.get_logger("accord.store")
 
 
-class Reopen(Protocol):
-    """Opens the index's file anew. `as_new`: it is broken although nothing shows, so begin another. Returns the incarnation too."""
-
-    def __call__(self, *, as_new: bool) -> tuple[apsw.Connection, str]: ...
-
-
-class Index:
+class Index(IndexConnection):
     """Thread-safe. All methods but `known` and `distrust` may wait for the disk; they raise `StoreFailed` or `DiskFull`."""
 
     def __init__(self, connection: apsw.Connection, incarnation: str, reopen: Reopen) -> None:
-        self.incarnation = incarnation
-        self.failure: str | None = None
-        """Why the last attempt to write failed; None once one succeeds."""
-        self.unsound: str | None = None
-        """A commit could not be synced: nothing is promised any more."""
-        self.on_rebuilt: Callable[[], None] = _nothing
-        self.debts = Ledger()
-        self._db = connection
-        self._reopen = reopen
-        self._reopened_s = -REOPEN_PAUSE_S
-        self._lock = threading.Lock()
+        super().__init__(connection, incarnation, reopen)
+        self.floor = 0
+        """See `port.Store.floor`. Never goes back, though a transaction may."""
+        self._rows = FileRows(self.stretches)
         self._waiting: list[Job] = []
-        self._closed = False
-        self._uncommitted = 0
-        self._batch_began_s = 0.0
-        self._cache = KnownRecords()
         self.known = self._cache.get
         self.distrust = self._cache.distrust
 
@@ -102,10 +67,12 @@ class Index:
             if self._load(path).record != expected:
                 return False
             self._begin(1)
-            self._db.execute(PUT, row_of(path, record))
+            self._rows.put(self._db, path, record)
             if self._due():
                 self._commit()
-            self._cache.remember(path, record)
+            else:
+                self._batch(path, record)
+            self._remember(path, expected, record)
             return True
 
         try:
@@ -115,8 +82,20 @@ class Index:
                 known = self.known(path)
                 if known is None or known.record != expected:
                     raise
-                self._cache.remember(path, record)
+                self._remember(path, expected, record)
+                self._batch(path, record)
             return True
+
+    def _batch(self, path: FilePath, record: Record) -> None:
+        if len(self._batched) < BATCH_RECORDS:
+            self._batched[path] = record
+
+    def _write_again(self) -> None:
+        """The cache has gone on believing it: without this the rows would say something else until the next start."""
+        for path, record in self._batched.items():
+            known = self.known(path)
+            if known is not None and known.record == record:
+                self._rows.put(self._db, path, record)
 
     def commit(self, puts: Sequence[Put], now_ns: int) -> list[Promised] | None:
         """Write all of them, with all that belongs to them, durably; or None, and nothing, if any record is not the expected one."""
@@ -135,6 +114,17 @@ class Index:
         """A query. It sees what is not committed yet."""
         return self._guarded(lambda: work(self._db))
 
+    def ask(self, work: Callable[[apsw.Connection], T]) -> T:
+        """A query of what stands, or of ranges: what was noted is written first."""
+
+        def write_and_work() -> T:
+            if self.standing.is_unwritten:
+                self._begin(0)
+                self.standing.write(self._db)
+            return work(self._db)
+
+        return self._guarded(write_and_work)
+
     def batch(self, work: Callable[[apsw.Connection], None]) -> None:
         """What may be forgotten in a crash: written now, committed with whatever comes next."""
 
@@ -149,13 +139,34 @@ class Index:
 
         def work() -> None:
             self._begin(len(rows))
-            self._db.executemany(ADD, rows)
+            self._rows.add(self._db, rows)
             if self._due():
                 self._commit()
             for row in rows:
                 self._cache.forget(row[0])
+            if self.standing.has_news_of_copies:
+                for row in rows:
+                    self.standing.recorded(row[0], is_done=not row[-1], is_deed=True)
 
         self._guarded(work)
+
+    def drop_tombstones(self, older_than_ns: int, limit: int) -> int:
+        """Durably, with the next batch; says how many there were."""
+
+        def work() -> int:
+            paths = known_since_before(self._db, older_than_ns, limit)
+            records = [(path, record) for path in paths if (record := self._load(path).record) and record.stat is None]
+            self._begin(len(records))
+            self.floor = max([self.floor, *(greatest_counter(one.clock, self.incarnation) for _, one in records)])
+            write_floor(self._db, self.floor)
+            for path, _ in records:
+                self._rows.drop(self._db, path)
+                forget_history(self._db, path)
+                self._cache.forget(path)
+                self.standing.forgotten(path)
+            return len(records)
+
+        return self._guarded(work)
 
     def between(self, after: str, upto: str) -> Iterator[tuple[FilePath, Record]]:
         """Records with `after` < path <= `upto`, in order; read in bounded portions."""
@@ -181,7 +192,7 @@ class Index:
                 self._begin(0)
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('tried', ?)", (str(time.time_ns()),))
                 self._commit()
-            elif self.debts.is_unwritten or (self._uncommitted and (not only_if_due or self._due())):
+            elif self._has_unwritten or (self._uncommitted and (not only_if_due or self._due())):
                 self._begin(0)
                 self._commit()
 
@@ -216,30 +227,17 @@ class Index:
         """The row's clock is lost, with the counters that were used: they must not come again."""
         incarnation = secrets.token_hex(8)
         self._begin(1)
-        self._db.execute("DELETE FROM files WHERE path = ?", (path,))
+        self._rows.drop(self._db, path)
         self._db.execute("UPDATE meta SET value = ? WHERE key = 'incarnation'", (incarnation,))
         self._commit()
         self.incarnation = incarnation
         _log.warning("a record in the index is broken; its file is hashed again", path=path, reason=str(error))
 
-    def _begin(self, records: int) -> None:
-        if not self._db.in_transaction:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._uncommitted = 0
-            self._batch_began_s = time.monotonic()
-        self._uncommitted += records
-
-    def _due(self) -> bool:
-        return self._uncommitted >= BATCH_RECORDS or time.monotonic() - self._batch_began_s > BATCH_S
-
-    def _commit(self) -> None:
-        if self._db.in_transaction:
-            struck = self.debts.strike_out(self._db) if self.debts.is_unwritten else None
-            self._db.execute("COMMIT")
-            self.failure = None
-            if struck is not None:
-                self.debts.struck(struck)
-        self._uncommitted = 0
+    def _remember(self, path: FilePath, before: Record | None, record: Record) -> None:
+        self._cache.remember(path, record)
+        if self.standing.may_stand(path):
+            is_deed = before is None or (before.clock, before.digest) != (record.clock, record.digest)
+            self.standing.recorded(path, is_done=not todo_of(record), is_deed=is_deed)
 
     def _write_waiting(self, mine: Job) -> None:
         """Under the lock: what every waiting thread wants, in one transaction; one by one where that fails."""
@@ -251,7 +249,7 @@ class Index:
         try:
             self._write_jobs(jobs)
         except apsw.Error as error:
-            if len(jobs) == 1 or isinstance(error, _BROKEN):
+            if len(jobs) == 1 or isinstance(error, BROKEN):
                 raise
             self._fail(error)
             for job in jobs:
@@ -261,7 +259,7 @@ class Index:
         try:
             self._write_jobs([job])
         except apsw.Error as error:
-            if isinstance(error, _BROKEN):
+            if isinstance(error, BROKEN):
                 raise
             self._fail(error)
             job.error, job.done = error, True
@@ -273,7 +271,7 @@ class Index:
         try:
             for job in jobs:
                 job.result = write_puts(
-                    self._db, job, lambda path: fresh.get(path) or self._load(path).record, self.debts
+                    self._db, job, self._rows, lambda path: fresh.get(path) or self._load(path).record, self.debts
                 )
                 if job.result is not None:
                     written.append(job)
@@ -283,70 +281,9 @@ class Index:
         except BaseException:
             self._roll_back()
             raise
-        for path, record in fresh.items():
-            self._cache.remember(path, record)
         for job in written:
+            for put in job.puts:
+                self._remember(put.path, put.expected, put.record)
             self.debts.confirm(job.owed)
         for job in jobs:
             job.done = True
-
-    def _guarded(self, work: Callable[[], T]) -> T:
-        """Under the lock. `work` may be done again, with another file and an empty cache behind it."""
-        with self._lock:
-            try:
-                try:
-                    return work()
-                except _BROKEN as error:
-                    if not self._open_anew(error, as_new=False):
-                        raise
-                try:
-                    return work()
-                except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as error:
-                    if not self._open_anew(error, as_new=True):
-                        raise
-                return work()
-            except (apsw.Error, UnicodeDecodeError) as error:
-                self._fail(error)
-                with translated():
-                    raise
-                raise AssertionError from error
-            except StoreFailed as failure:
-                self.failure = failure.detail
-                raise
-
-    def _fail(self, error: Exception) -> None:
-        """What was batched is undone. It stays in memory: it holds no event, so that forgetting it only means hashing again."""
-        self.failure = str(error)
-        if isinstance(error, apsw.Error) and getattr(error, "extendedresult", 0) in _FSYNC_CODES:
-            self.unsound = "a write could not be made durable"
-        self._roll_back()
-
-    def _roll_back(self) -> None:
-        with suppress(apsw.Error):
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-        self.debts.undone()
-        self._uncommitted = 0
-
-    def _open_anew(self, error: Exception, *, as_new: bool) -> bool:
-        """Whether the work is worth another try. Not after a failed sync, which is never tried again."""
-        now_s = time.monotonic()
-        recently = not as_new and now_s - self._reopened_s < REOPEN_PAUSE_S
-        if self._closed or recently or getattr(error, "extendedresult", 0) in _FSYNC_CODES:
-            return False
-        self._reopened_s = now_s
-        _log.error("the index failed; it is opened anew", reason=str(error))
-        with suppress(apsw.Error):
-            self._db.close(True)
-        self._uncommitted = 0
-        self._cache.clear()
-        self._db, incarnation = self._reopen(as_new=as_new)
-        if incarnation != self.incarnation:
-            self.incarnation = incarnation
-            self.debts.begin_anew()
-            self.on_rebuilt()
-        return True
-
-
-def _nothing() -> None:
-    return None

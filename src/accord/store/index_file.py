@@ -19,10 +19,14 @@ import apsw
 import structlog
 
 from accord.errors import ConfigError, StoreFailed
+from accord.store import standing, stretches
+from accord.store.file_rows import fill_in
 from accord.store.index import Index
 from accord.store.index_rows import translated
+from accord.store.todo import Todo
+from accord.store.tombstones import floor_of
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 INDEX_NAME = "index.db"
 LOCK_NAME = "lock"
 LIFE_NAME = "life"
@@ -64,6 +68,17 @@ CREATE TABLE debts (
 ) WITHOUT ROWID, STRICT;
 """
 
+_SINCE_3 = f"""
+CREATE TABLE chunks (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, chunks BLOB NOT NULL) STRICT;
+ALTER TABLE files ADD COLUMN deleted_ns INTEGER;
+ALTER TABLE files ADD COLUMN mark BLOB;
+ALTER TABLE files ADD COLUMN todo INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX files_mend ON files (path) WHERE todo & {Todo.MEND.value};
+CREATE INDEX files_decide ON files (path) WHERE todo & {Todo.DECIDE.value};
+CREATE INDEX files_deleted ON files (deleted_ns) WHERE deleted_ns IS NOT NULL;
+{stretches.SCHEMA}{standing.SCHEMA}
+"""
+
 _log = structlog.get_logger("accord.store")
 
 
@@ -96,7 +111,10 @@ def open_index(private: Path, *, is_new_store: bool = False) -> Index:
     def reopen(*, as_new: bool) -> tuple[apsw.Connection, str]:
         return _opened(file, as_new=as_new)
 
-    return Index(connection, incarnation, reopen)
+    index = Index(connection, incarnation, reopen)
+    index.read(index.standing.load)
+    index.floor = index.read(floor_of)
+    return index
 
 
 class _Broken(Exception):
@@ -166,10 +184,7 @@ def _prepare(db: apsw.Connection, file: Path) -> str:
     if not isinstance(incarnation, str):
         raise _Broken("it has lost its incarnation")
     if version < SCHEMA_VERSION:
-        with db:
-            db.execute("ALTER TABLE files ADD COLUMN aside BLOB")
-            db.execute(_SINCE_2)
-            db.pragma("user_version", SCHEMA_VERSION)
+        _carry_over(db, version, file)
     known = db.execute("SELECT value FROM meta WHERE key = 'life'").get
     if known == life:
         return incarnation
@@ -184,10 +199,22 @@ def _prepare(db: apsw.Connection, file: Path) -> str:
 def _create(db: apsw.Connection, life: str) -> str:
     incarnation = secrets.token_hex(8)
     with db:
-        db.execute(_SCHEMA + _SINCE_2)
+        db.execute(_SCHEMA + _SINCE_2 + _SINCE_3)
         db.pragma("user_version", SCHEMA_VERSION)
         _write_life(db, incarnation, life)
     return incarnation
+
+
+def _carry_over(db: apsw.Connection, version: int, file: Path) -> None:
+    """From an older format, in one transaction: a crash leaves the older one."""
+    _log.info("the index is carried over to a newer format", index=str(file), format=SCHEMA_VERSION)
+    with db:
+        if version < 2:
+            db.execute("ALTER TABLE files ADD COLUMN aside BLOB")
+            db.execute(_SINCE_2)
+        db.execute(_SINCE_3)
+        fill_in(db, time.time_ns())
+        db.pragma("user_version", SCHEMA_VERSION)
 
 
 def _write_life(db: apsw.Connection, incarnation: str, life: str) -> None:

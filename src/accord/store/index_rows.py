@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import apsw
 
-from accord.codec import decode_clock, encode_clock
+from accord.codec import decode_clock, encode_clock, found_forms, mark_of
 from accord.errors import DiskFull, StoreFailed
 from accord.model.names import DIGEST_BYTES, Digest
 from accord.model.verdict import Absent, Deleted, Present
 from accord.store.records import Record, Stat
+from accord.store.todo import todo_of
 
 RANGE_RECORDS = 2_000
 
@@ -31,20 +32,34 @@ Row = tuple[
     str | None,
     int,
     bytes | None,
+    int | None,
+    bytes | None,
+    int,
 ]
-"""A record as it is stored: path, the five of `Stat`, hashed_at_ns, digest, clock, executable, deleted (told for people: it follows
-from the clock), damaged, shared, and the digests aside, one after the other."""
+"""A record as it is stored: path, the five of `Stat`, hashed_at_ns, digest, clock, executable, deleted, damaged, shared, the digests
+aside, one after the other, deleted_ns; and what follows from those: the mark (`codec.mark_of`; None where nothing is known), and what
+is to be done (`records.Todo`). `deleted` follows too."""
 
-_COLUMNS = "path, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged, shared, aside"
-_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+MARK: Final = 15
+DELETED: Final = 10
+"""Where a row has its mark, and whether it is a tombstone."""
+
+_COLUMNS = (
+    "path, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, deleted, damaged, shared, aside, "
+    "deleted_ns"
+)
+_ALL_COLUMNS = f"{_COLUMNS}, mark, todo"
+_HOLES = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 GET = f"SELECT {_COLUMNS} FROM files WHERE path = ?"
-PUT = f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES ({_MARKS})"
-ADD = f"INSERT OR IGNORE INTO files ({_COLUMNS}) VALUES ({_MARKS})"
+PUT = f"INSERT OR REPLACE INTO files ({_ALL_COLUMNS}) VALUES ({_HOLES})"
+ADD = f"INSERT OR IGNORE INTO files ({_ALL_COLUMNS}) VALUES ({_HOLES})"
+FILL = f"SELECT {_COLUMNS} FROM files WHERE path > ? ORDER BY path LIMIT ?"
 RANGE = f"SELECT {_COLUMNS} FROM files WHERE path > ? AND path <= ? ORDER BY path LIMIT {RANGE_RECORDS}"
 
 
 class Known(NamedTuple):
-    """A cached record, ready for the hot path: the stat data that vouch and the answer they vouch for, or what an empty path means."""
+    """A cached record, ready for the hot path: the stat data that vouch and the answer they vouch for, or what an empty path means
+    (but for the age of a deletion)."""
 
     record: Record | None
     vouching: Stat | None
@@ -80,12 +95,37 @@ def row_of(path: str, record: Record) -> Row:
         record.damaged,
         int(record.shared),
         b"".join(record.aside) or None,
+        record.deleted_ns,
+        mark_of(path, record.clock) or None,
+        int(todo_of(record)),
     )
 
 
-def record_of(row: Row) -> Record:
-    """Raises `IntegrityError` or `ValueError` for a row that was never written so."""
-    _, size, mtime_ns, ctime_ns, inode, dev, hashed_at_ns, digest, clock, executable, _, damaged, shared, aside = row
+def found_row(path: str, stat: Stat, hashed_at_ns: int, digest: bytes, author: str, *, executable: bool) -> Row:
+    """What `row_of` gives for a file that was seen for the first time, in a third of the time."""
+    clock, mark = found_forms(str(path), digest, stat.size, stat.mtime_ns, author, executable)
+    return (path, *stat, hashed_at_ns, digest, clock, int(executable), 0, None, 0, None, None, mark, 0)
+
+
+def record_of(row: Any) -> Record:
+    """Of the columns that `GET` and `RANGE` read. Raises `IntegrityError` or `ValueError` for a row that was never written so."""
+    (
+        _,
+        size,
+        mtime_ns,
+        ctime_ns,
+        inode,
+        dev,
+        hashed_at_ns,
+        digest,
+        clock,
+        executable,
+        _,
+        damaged,
+        shared,
+        aside,
+        deleted_ns,
+    ) = row
     stat = None
     if size is not None:
         stat = Stat(size, mtime_ns or 0, ctime_ns or 0, inode or 0, dev or 0)
@@ -98,6 +138,7 @@ def record_of(row: Row) -> Record:
         damaged,
         _digests(aside or b""),
         bool(shared),
+        deleted_ns,
     )
 
 

@@ -19,16 +19,14 @@ from stat import S_ISREG
 import structlog
 from blake3 import blake3
 
-from accord.codec import encode_clock
 from accord.errors import StoreFailed
-from accord.model.names import Digest, FilePath
+from accord.model.names import FilePath
 from accord.model.verdict import Answer, Damaged, Unreachable
-from accord.model.versions import Version, found
 from accord.store.confinement import READ_FLAGS, Confinement
 from accord.store.examining import Examiner, Opened, TooLarge
 from accord.store.hashing import HashingPool, own_buffer
 from accord.store.index import Index
-from accord.store.index_rows import Row
+from accord.store.index_rows import Row, found_row
 from accord.store.port import Indexing
 from accord.store.records import RACY_WINDOW_NS, Judge, Stat, is_executable
 from accord.store.survey import Survey
@@ -247,9 +245,8 @@ class FirstIndexing:
         stat = Stat.of(after)
         if count != stat.size or began_ns - stat.ctime_ns <= RACY_WINDOW_NS or not S_ISREG(after.st_mode):
             return None
-        digest, executable = Digest(raw), is_executable(after.st_mode)
-        clock = found(Version(digest, count, stat.mtime_ns, str(self._tools.judge.server), executable))
-        return (path, *stat, began_ns, raw, encode_clock(clock), int(executable), 0, None, 0, None)
+        author, executable = str(self._tools.judge.server), is_executable(after.st_mode)
+        return found_row(path, stat, began_ns, raw, author, executable=executable)
 
     def _examine(self, path: FilePath) -> None:
         held = self._tools.examiner.look(path)

@@ -48,20 +48,27 @@ class Kept:
                 self._guarded += Counter()  # without those at zero
 
     def has(self, digest: Digest) -> bool:
+        return self.inode(digest) is not None
+
+    def inode(self, digest: Digest) -> int | None:
+        """Of the file that is kept under it."""
         try:
-            os.stat(_place(digest), dir_fd=self._fd, follow_symlinks=False)
+            return os.stat(_place(digest), dir_fd=self._fd, follow_symlinks=False).st_ino
         except OSError:
-            return False
-        return True
+            return None
 
     def open(self, digest: Digest) -> int | None:
         """A file descriptor for reading, or None where it is not kept. Raises `StoreFailed`."""
         try:
-            return os.open(_place(digest), _READ_FLAGS, dir_fd=self._fd)
-        except FileNotFoundError:
-            return None
+            return self.open_or_raise(digest)
         except OSError as error:
             raise store_failure(error, "reading a kept version") from error
+
+    def open_or_raise(self, digest: Digest) -> int | None:
+        """As `open`, for those who tell errors apart. Raises `OSError`."""
+        with suppress(FileNotFoundError):
+            return os.open(_place(digest), _READ_FLAGS, dir_fd=self._fd)
+        return None
 
     def take_in(self, name: str, digest: Digest) -> bool:
         """Move a staged file here; False if it is kept already. Raises `OSError`."""

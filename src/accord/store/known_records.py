@@ -38,7 +38,7 @@ class KnownRecords:
     def remember(self, path: str, record: Record | None) -> Known:
         vouching = record.vouching() if record else None
         present = record.present() if record and vouching else None
-        known = Known(record, vouching, present, nothing_there(record))
+        known = Known(record, vouching, present, nothing_there(record, 0))
         if len(self._young) >= CACHED_RECORDS // 2:
             self._old, self._young = self._young, {}
         self._young[path] = known

@@ -18,10 +18,13 @@ from accord.store.index_file import open_index
 from accord.store.indexing import FirstIndexing
 from accord.store.kept import Kept
 from accord.store.moving import Mover
+from accord.store.oddities import Oddities
 from accord.store.path_jobs import PathJobs
 from accord.store.private import PrivateFolder
 from accord.store.records import Judge
 from accord.store.retention import Retention
+from accord.store.scanning import Scanning
+from accord.store.scrubbing import Scrubbing
 from accord.store.under_way import UnderWay
 from accord.store.unfinished import Unfinished
 from accord.store.workshop import NS_PER_DAY, Workshop
@@ -44,6 +47,8 @@ class Parts:
     unfinished: Unfinished
     retention: Retention
     under_way: UnderWay
+    scanning: Scanning
+    scrubbing: Scrubbing
 
 
 def assemble(
@@ -76,16 +81,33 @@ def assemble(
     except BaseException:
         beneath.close()
         raise
-    judge = Judge(server, lambda: index.incarnation, outside_changes)
+    judge = Judge(server, lambda: index.incarnation, outside_changes, lambda: index.floor)
     pool = HashingPool()
     under_way = UnderWay()
-    examiner = Examiner(beneath, index, judge, now_ns, under_way)
+    oddities = Oddities(shop, kept)
+    examiner = Examiner(beneath, index, judge, now_ns, under_way, oddities)
     jobs = PathJobs(examiner, pool)
     indexing = FirstIndexing(beneath, index, examiner, pool, judge, now_ns, jobs.later)
     index.on_rebuilt = indexing.again
+    scanning = Scanning(shop, examiner, jobs, indexing, oddities)
+    scrubbing = Scrubbing(shop, kept, examiner, oddities, scanning)
     retention = Retention(shop, kept, keep_versions, keep_days * NS_PER_DAY)
     return Parts(
-        beneath, private, index, pool, examiner, jobs, indexing, shop, judge, kept, unfinished, retention, under_way
+        beneath,
+        private,
+        index,
+        pool,
+        examiner,
+        jobs,
+        indexing,
+        shop,
+        judge,
+        kept,
+        unfinished,
+        retention,
+        under_way,
+        scanning,
+        scrubbing,
     )
 
 

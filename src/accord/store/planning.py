@@ -20,7 +20,7 @@ from accord.store.incoming import FileIncoming
 from accord.store.intents import Intent
 from accord.store.kept import Kept
 from accord.store.port import Change
-from accord.store.records import Record, Stat
+from accord.store.records import Record, Stat, dated
 from accord.store.workshop import Workshop
 
 ERRORS = (OSError, NotAFile)
@@ -43,6 +43,7 @@ class Plan:
     staged_stat: Stat | None = None
     was_kept: bool = False
     intent: Intent | None = None
+    deleted_ns: int | None = None
     brought: list[tuple[FileIncoming, Digest]] = field(default_factory=list)
 
     @property
@@ -73,8 +74,8 @@ class Plan:
         aside = tuple(sorted(self.placement.aside))
         if self.record is None or self.seen is None:
             is_shared = self.record is not None and self.record.shared
-            return Record(self.clock, aside=aside, shared=is_shared)
-        return replace(self.record, clock=self.clock, aside=aside)
+            return Record(self.clock, aside=aside, shared=is_shared, deleted_ns=self.deleted_ns)
+        return replace(self.record, clock=self.clock, aside=aside, deleted_ns=self.deleted_ns)
 
 
 class Planner:
@@ -105,7 +106,8 @@ class Planner:
         placement = place(clock, there, held, damaged=damaged)
         if placement.at_path not in (None, there) and obstacle not in (None, EMPTY_FOLDER):
             raise Conflict(f"There is {obstacle} at '{path}'.", path=path)
-        return Plan(change, record, stat, there, clock, placement, incoming, contents)
+        deleted_ns = dated(clock, record, self._shop.now_ns(), change.deleted_age_s)
+        return Plan(change, record, stat, there, clock, placement, incoming, contents, deleted_ns=deleted_ns)
 
     def _is_sound(self, change: Change, digest: Digest | None) -> bool:
         """Somebody brings what is there already: is it? The disk may be unable to read it."""

@@ -15,11 +15,13 @@ from typing import Protocol
 
 from typing_extensions import TypeIs
 
+from accord.model.chunks import Chunk
 from accord.model.history import Event, Remembered
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Checking, Damaged, Deleted, Known, Present, Unreachable
 from accord.model.versions import Actor, Clock
+from accord.store.inventory import Inventory
 
 SMALL_CONTENT_BYTES = 64 * 1024
 """Content up to this size need not be finished before its commit, which makes it durable in the same turn of a thread. To sync a
@@ -27,6 +29,10 @@ longer one would keep other commits waiting."""
 
 BLOCK_BYTES = 1024 * 1024
 """Content is read, hashed and sent in blocks of this size; a transfer holds a few of them, never more."""
+
+
+MAX_KEPT_BASES = 2
+"""So many of the versions that are kept of a path are offered as bases of another, beside the file at the path."""
 
 
 class Copy(Protocol):
@@ -60,6 +66,28 @@ class Copy(Protocol):
 
         Raises `IntegrityError` if the whole does not match, `ChangedWhileReading` if the file was rewritten meanwhile.
         """
+        ...
+
+    async def chunks(self) -> Sequence[Chunk]:
+        """The chunks that the content falls into (`model.chunks`), proven together and kept as block digests are. Raises as those."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Base(Protocol):
+    """An open file that may share content with another version of its path, damaged or not. Nothing that it says or gives is proven:
+    whoever uses a chunk of it hashes that first. Close exactly once; closing twice does nothing."""
+
+    @property
+    def size(self) -> int: ...
+
+    async def chunks(self) -> Sequence[Chunk]:
+        """The chunks that it falls into, or fell into when it was recorded. May cost one pass. Raises `StoreFailed`."""
+        ...
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """As `Copy.read`."""
         ...
 
     def close(self) -> None: ...
@@ -97,7 +125,8 @@ class Change:
     """What one commit does to one path. `before` is the clock that the local answer told when the change was decided on (`EMPTY_CLOCK`
     where it had none); `clock` is merged into it. `incoming`: the bytes of versions that are current in `clock` and not here yet
     (others are dropped); the commit makes those durable that were not finished. `events` tell of the versions, for the history.
-    `owed`: the servers that are to get the change; remembered until `settle_debts`."""
+    `owed`: the servers that are to get the change; remembered until `settle_debts`. `deleted_age_s`: for how long those have known of a
+    deletion that it is taken over from."""
 
     path: FilePath
     before: Clock
@@ -105,6 +134,7 @@ class Change:
     incoming: tuple[Incoming, ...] = ()
     events: tuple[Event, ...] = ()
     owed: tuple[ServerName, ...] = ()
+    deleted_age_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +173,7 @@ class Indexing:
     colliding_examples: tuple[tuple[str, str], ...] = ()
 
 
-class Store(Protocol):
+class Store(Inventory, Protocol):
     """One server's bytes. All methods may be called from the event loop's thread; only `async` ones wait."""
 
     def glance(self, path: FilePath) -> Copy | Absent | None:
@@ -194,14 +224,21 @@ class Store(Protocol):
         """The actor of the events that are made here: new whenever the index is, so that no counter is used twice. Ask each time."""
         ...
 
+    @property
+    def floor(self) -> int:
+        """The greatest counter of an event made here, of a path that was forgotten since: where nothing is known, the next one is
+        above (see `model.versions.write`). Ask each time."""
+        ...
+
     def locked(self, *paths: FilePath) -> AbstractAsyncContextManager[None]:
         """Whoever decides on a change of `paths` holds this from its last look until the commit: one after the other. Not re-entrant;
         any order of the paths will do. Only engines take it: commits of other paths are not held up, nor are reads."""
         ...
 
-    async def receive(self, size: int | None) -> Incoming:
+    async def receive(self, size: int | None, *, is_read_soon: bool = True) -> Incoming:
         """Take bytes in; `size` is how many are announced, None if nobody knows. Raises `DiskFull` at once where they cannot fit,
-        `StoreFailed` where the store takes nothing in."""
+        `StoreFailed` where the store takes nothing in. `is_read_soon` is only a hint: what nobody is about to read here need not take
+        up memory that others read from."""
         ...
 
     async def duplicate(self, path: FilePath | None, digest: Digest) -> Incoming | None:
@@ -225,6 +262,11 @@ class Store(Protocol):
     async def open_version(self, path: FilePath, digest: Digest) -> Copy | None:
         """The bytes of a version of `path`, wherever they are kept (at the path, aside, in history), or None. `answer.size` and
         `answer.digest` are those of the version. Unproven, as all copies."""
+        ...
+
+    async def bases(self, path: FilePath) -> Sequence[Base]:
+        """What a version of `path` that is not here may be made out of: the file at the path, whatever became of it, and the newest
+        `MAX_KEPT_BASES` of the versions that are kept of it. Never raises for the state of one file."""
         ...
 
     async def history(self, path: FilePath) -> list[Remembered]:

@@ -15,8 +15,8 @@ from accord.model.history import Event
 from accord.model.names import FilePath, ServerName
 from accord.model.versions import EMPTY_CLOCK
 from accord.store.debts import Ledger, Owed
+from accord.store.file_rows import FileRows
 from accord.store.history_rows import note
-from accord.store.index_rows import PUT, row_of
 from accord.store.intents import Intent, encode_intent
 from accord.store.records import Record
 
@@ -54,7 +54,7 @@ class Job:
 
 
 def write_puts(
-    db: apsw.Connection, job: Job, record_of: Callable[[FilePath], Record | None], debts: Ledger
+    db: apsw.Connection, job: Job, rows: FileRows, record_of: Callable[[FilePath], Record | None], debts: Ledger
 ) -> list[Promised] | None:
     """Within a transaction. `record_of` tells what the paths have by then."""
     if any(record_of(put.path) != put.expected for put in job.puts):
@@ -62,7 +62,7 @@ def write_puts(
     promised = []
     job.owed = []
     for put in job.puts:
-        db.execute(PUT, row_of(put.path, put.record))
+        rows.put(db, put.path, put.record)
         before = put.expected.clock if put.expected is not None else EMPTY_CLOCK
         aside = put.expected.aside if put.expected is not None else ()
         if put.events or before != put.record.clock or aside != put.record.aside:

@@ -30,6 +30,7 @@ from accord.model.versions import (
 RACY_WINDOW_NS = 20_000_000
 """Two writes this close together may leave the same timestamps: kernels stamp files with a clock that ticks every 1 to 10 ms."""
 
+NS_PER_S = 1_000_000_000
 _SIGNED_63_BITS = (1 << 63) - 1
 ROT = "its bytes no longer match its digest, and nothing wrote to it"
 
@@ -86,7 +87,7 @@ class Record:
     `stat` and `digest` are of the copy last seen; without `stat` none was ever seen, or it was taken away (only its clock is known).
     `damaged` says why the copy with this very `stat` is bad. A record whose file is gone is a lost copy, unless it is `deleted`.
     `aside` are the rivals whose bytes are kept apart, sorted. `shared`: the bytes of this disk's newest outside version may be on
-    another server.
+    another server. `deleted_ns`, of a record that is `deleted` only: since when this server has known of it, by its own clock.
     """
 
     clock: Clock
@@ -97,6 +98,7 @@ class Record:
     damaged: str | None = None
     aside: tuple[Digest, ...] = ()
     shared: bool = False
+    deleted_ns: int | None = None
 
     @property
     def deleted(self) -> bool:
@@ -136,14 +138,35 @@ def is_all_deleted(clock: Clock) -> bool:
     return bool(current) and all(version.digest is None for _, version in current)
 
 
-def nothing_there(record: Record | None, obstacle: str | None = None) -> Absent | Deleted:
+def dated(clock: Clock, before: Record | None, now_ns: int, age_s: int = 0) -> int | None:
+    """`Record.deleted_ns` under a new clock, learnt from somebody who has known of the deletion for `age_s`.
+
+    Where nothing was known, the age counts on. Where there was content, the deletion is news, however old it is elsewhere: a third
+    server may have taken that content from here, and is to hear of the deletion from here. That happens once, so that it ends.
+    """
+    if not is_all_deleted(clock):
+        return None
+    told_ns = max(0, now_ns - max(0, age_s) * NS_PER_S)  # whatever was told
+    if before is None or not before.clock.entries:
+        return told_ns
+    if before.deleted_ns is None:
+        return now_ns
+    return before.deleted_ns if before.clock == clock else max(before.deleted_ns, told_ns)
+
+
+def nothing_there(record: Record | None, now_ns: int, obstacle: str | None = None) -> Absent | Deleted:
     """What a path without a file means: a tombstone was put there by Accord; anything else that is gone is a lost copy, not a
     deletion. `obstacle` is what is there instead."""
     if record is None:
         return Absent(obstacle)
     if obstacle is None and record.deleted:
-        return Deleted(record.clock)
+        return Deleted(record.clock, age_s(record, now_ns))
     return Absent(obstacle, record.clock, record.beside(None))
+
+
+def age_s(record: Record, now_ns: int) -> int:
+    """For how long the deletion has been known. None that is not dated is any older than it is new."""
+    return 0 if record.deleted_ns is None else max(0, now_ns - record.deleted_ns) // NS_PER_S
 
 
 def unreadable(record: Record | None, reason: str) -> Damaged:
@@ -181,6 +204,7 @@ class Judge(NamedTuple):
     server: ServerName
     incarnation: Callable[[], str]
     policy: OutsideChanges
+    floor: Callable[[], int] = lambda: 0
 
     @property
     def life(self) -> Life:
@@ -200,7 +224,10 @@ class Judge(NamedTuple):
         # Only an event of this disk makes a newest outside version that nobody else can hold yet.
         shared = before is not None and before.shared and clock == before.clock
         aside = before.aside if before is not None else ()
-        return Record(clock, seen.stat, seen.digest, seen.hashed_at_ns, seen.executable, None, aside, shared)
+        deleted_ns = before.deleted_ns if before is not None and clock == before.clock else None
+        return Record(
+            clock, seen.stat, seen.digest, seen.hashed_at_ns, seen.executable, None, aside, shared, deleted_ns
+        )
 
     def _clock(self, before: Record | None, seen: Seen, is_past: bool) -> Clock:
         version = Version(seen.digest, seen.stat.size, seen.stat.mtime_ns, str(self.server), seen.executable)
@@ -208,7 +235,9 @@ class Judge(NamedTuple):
             return found(version)
         if is_past or before.digest == seen.digest:
             return before.clock  # touched, restored or replaced by its equal: nothing happened to the content
-        return outside_change(before.clock, before.digest, version, self.life, self.policy, shared=before.shared)
+        return outside_change(
+            before.clock, before.digest, version, self.life, self.policy, shared=before.shared, floor=self.floor()
+        )
 
     def can_supersede(self, clock: Clock, digest: Digest) -> bool:
         """Whether the next outside change would supersede the version of `digest`, were it not shared."""
@@ -226,7 +255,8 @@ class Judge(NamedTuple):
 
 
 def _still_damaged(before: Record, seen: Seen) -> bool:
-    return before.damaged is not None and before.stat == seen.stat and before.digest != seen.digest
+    is_same_file = before.damaged is not None and before.stat == seen.stat
+    return is_same_file and before.digest not in (None, seen.digest)
 
 
 def makes_event(before: Record | None, after: Record) -> bool:

@@ -5,25 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from accord.errors import StoreFailed
 from accord.model.history import Event, Remembered, united
 from accord.model.names import Digest, FilePath
 from accord.model.verdict import Present
 from accord.model.versions import EMPTY_CLOCK
 from accord.store import history_rows
+from accord.store.condemning import condemn
 from accord.store.confinement import NotAFile
-from accord.store.copies import DirectoryCopy
+from accord.store.copies import DirectoryCopy, FileBase, Lists
 from accord.store.incoming import FileIncoming, InThread, refuse_what_cannot_fit
 from accord.store.kept import Kept
+from accord.store.port import MAX_KEPT_BASES
 from accord.store.records import Record, Stat, event_by_its_actor, is_executable
 from accord.store.workshop import Workshop
 
 MAX_HOLDERS = 8
 """So many paths that have the same content are tried, before it is looked for among what is kept."""
-_TRIES = 8
 
 
 class OpenedKept(NamedTuple):
@@ -89,18 +90,27 @@ class Memory:
         answer = Present(digest, status.st_size, status.st_mtime_ns, record.clock, executable, beside)
         return OpenedKept(fd, answer, Stat.of(status))
 
+    def open_bases(self, path: FilePath, lists: Lists) -> list[FileBase]:
+        """See `port.Store.bases`."""
+        record = self._index.get(path)
+        bases: list[FileBase] = []
+        with suppress(OSError, NotAFile):
+            fd = self._shop.beneath.open_regular(path)
+            bases.append(FileBase(path, fd, None if record is None else record.digest, lists))
+        kept = dict.fromkeys(one.event.version.digest for one in self.history(path) if one.is_kept)
+        for digest in kept:
+            if digest is None or len(bases) > MAX_KEPT_BASES:
+                continue
+            with suppress(StoreFailed):
+                kept_fd = self._kept.open(digest)
+                if kept_fd is not None:
+                    bases.append(FileBase(path, kept_fd, digest, lists))
+        return bases
+
     def condemn(self, copy: DirectoryCopy) -> None:
         """The bytes of a kept copy did not match."""
-        digest = copy.answer.digest
         if copy.unchanged():
-            self._kept.condemn(digest)
-        for _ in range(_TRIES):
-            record = self._index.get(copy.path)
-            if record is None or digest not in record.aside or self._kept.has(digest):
-                return
-            after = replace(record, aside=tuple(one for one in record.aside if one != digest))
-            if self._index.replace(copy.path, record, after, durable=True):
-                return
+            condemn(self._index, self._kept, copy.answer.digest)
 
     def duplicate(self, path: FilePath | None, digest: Digest) -> FileIncoming | None:
         """See `port.Store.duplicate`."""

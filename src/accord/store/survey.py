@@ -36,10 +36,16 @@ class Survey:
 
     def note_names(self, folder: str, names: Sequence[str]) -> None:
         """All usable names of one folder, a folder's with a slash at its end."""
+        together = "".join(names)
+        if together.isascii() and together == together.lower():
+            return  # none of them folds into anything
         for one, other in collisions([name.removesuffix("/") for name in names]):
-            self.colliding += 1
-            if len(self.colliding_examples) < MAX_EXAMPLES:
-                self.colliding_examples += ((shown(folder + one), shown(folder + other)),)
+            self.note_clash(folder + one, folder + other)
+
+    def note_clash(self, one: str, other: str) -> None:
+        self.colliding += 1
+        if len(self.colliding_examples) < MAX_EXAMPLES:
+            self.colliding_examples += ((shown(one), shown(other)),)
 
 
 def collisions(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -16,14 +16,19 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 from accord.errors import InvalidPath, StoreFailed
-from accord.model.names import PRIVATE_FOLDER, FilePath
+from accord.model.names import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, PRIVATE_FOLDER, FilePath, are_plain_segments
 from accord.store.confinement import Confinement
 from accord.store.survey import Survey, shown
 
 RUN_FILES = 256
 """At most so many files are handed over at a time."""
+SIGHTED_FILES = 1024
+"""... where all that is wanted are their stat data."""
+_SHORT_FOLDER_CHARS = MAX_PATH_BYTES // 4 - MAX_SEGMENT_BYTES
+"""Below a folder with a path of at most so many characters, no name of allowed length makes a path that is too long."""
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
@@ -37,14 +42,20 @@ class Run:
     paths: list[FilePath]
 
 
+Sighted = tuple[str, int, int, int, int, int]
+"""The path of a file, and the five of its `Stat`: plain tuples, as a million of them are compared with the index's rows."""
+_five = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")
+
+
 class _Level:
     """A folder being walked: its entries (a folder's with a slash), and how many are done."""
 
-    __slots__ = ("entries", "folder", "next")
+    __slots__ = ("entries", "folder", "has_folders", "next")
 
     def __init__(self, folder: str, entries: list[str]) -> None:
         self.folder = folder
         self.entries = entries
+        self.has_folders = "/" in "".join(entries)
         self.next = 0
 
 
@@ -53,6 +64,35 @@ def walk_runs(
 ) -> Iterator[Run]:
     """Every regular file below `prefix` (empty, or with a slash at its end) that sorts after `after`. Raises `StoreFailed` for what
     cannot be read, unless there is a `survey` to note it."""
+    for folder, fd, names in _name_runs(beneath, prefix, after, RUN_FILES, survey):
+        yield Run(folder, fd, [FilePath.trusted(folder + name) for name in names])
+
+
+def sightings(beneath: Confinement, prefix: str, survey: Survey) -> Iterator[list[Sighted]]:
+    """The same files with their stat data, at most `SIGHTED_FILES` at a time; what cannot be read is noted. No call of ours for each
+    file: this is what a scan of an unchanged tree consists of. What became something else than a file meanwhile differs from what is
+    recorded, and gets a closer look; so does what `Stat` would bound."""
+    for folder, fd, names in _name_runs(beneath, prefix, None, SIGHTED_FILES, survey):
+        yield _sighted(folder, fd, names, survey)
+
+
+def _sighted(folder: str, fd: int, names: list[str], survey: Survey) -> list[Sighted]:
+    try:
+        return [
+            (folder + name, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino, seen.st_dev)
+            for name in names
+            for seen in (os.stat(name, dir_fd=fd, follow_symlinks=False),)
+        ]
+    except OSError:  # one of them is gone, or cannot be looked at
+        run = Run(folder, fd, [FilePath.trusted(folder + name) for name in names])
+        found = [(path, stat_in(run, path, survey)) for path in run.paths]
+        return [(path, *_five(status)) for path, status in found if status is not None]
+
+
+def _name_runs(
+    beneath: Confinement, prefix: str, after: str | None, most_files: int, survey: Survey | None
+) -> Iterator[tuple[str, int, list[str]]]:
+    """A folder, its open file descriptor, and names of some of its files, in order."""
     stack = [_Level(prefix, _entries(beneath, prefix, after, survey))]
     while stack:
         level = stack[-1]
@@ -64,10 +104,13 @@ def walk_runs(
             level.next += 1
             stack.append(_Level(level.folder + entry, _entries(beneath, level.folder + entry, after, survey)))
             continue
-        yield from _runs(beneath, level, survey)
+        for fd, names in _runs(beneath, level, most_files, survey):
+            yield level.folder, fd, names
 
 
-def _runs(beneath: Confinement, level: _Level, survey: Survey | None) -> Iterator[Run]:
+def _runs(
+    beneath: Confinement, level: _Level, most_files: int, survey: Survey | None
+) -> Iterator[tuple[int, list[str]]]:
     """The files up to the next folder."""
     try:
         fd = beneath.open_folder(level.folder.removesuffix("/"))
@@ -77,13 +120,11 @@ def _runs(beneath: Confinement, level: _Level, survey: Survey | None) -> Iterato
         return
     try:
         while level.next < len(level.entries) and not level.entries[level.next].endswith("/"):
-            paths = []
-            for entry in level.entries[level.next : level.next + RUN_FILES]:
-                if entry.endswith("/"):
-                    break
-                paths.append(FilePath.trusted(level.folder + entry))
-            level.next += len(paths)
-            yield Run(level.folder, fd, paths)
+            names = level.entries[level.next : level.next + most_files]
+            if level.has_folders:
+                names = names[: next((at for at, name in enumerate(names) if name.endswith("/")), None)]
+            level.next += len(names)
+            yield fd, names
     finally:
         os.close(fd)
 
@@ -94,12 +135,18 @@ def _entries(beneath: Confinement, folder: str, after: str | None, survey: Surve
         fd = beneath.open_folder(folder.removesuffix("/"))
         try:
             with os.scandir(fd) as listing:
-                names = [name for entry in listing if (name := _name_of(entry)) and _is_path(folder, name, survey)]
+                names = [
+                    name
+                    for entry in listing
+                    if (name := entry.name if entry.is_file(follow_symlinks=False) else _folder_name(entry))
+                ]
         finally:
             os.close(fd)
     except OSError as error:
         _unless_gone(error, folder, survey)
         return []
+    if len(folder) > _SHORT_FOLDER_CHARS or not are_plain_segments(names):
+        names = [name for name in names if _is_path(folder, name, survey)]
     if survey is not None:
         survey.note_names(folder, names)
     if after is not None:
@@ -108,10 +155,8 @@ def _entries(beneath: Confinement, folder: str, after: str | None, survey: Surve
     return names
 
 
-def _name_of(entry: os.DirEntry[str]) -> str | None:
-    """The name of a file, or of a folder with a slash; None for anything else, also for what is gone by now."""
-    if entry.is_file(follow_symlinks=False):
-        return entry.name
+def _folder_name(entry: os.DirEntry[str]) -> str | None:
+    """With a slash; None for what is neither file nor folder, also for what is gone by now."""
     return entry.name + "/" if entry.is_dir(follow_symlinks=False) else None
 
 

@@ -64,6 +64,10 @@ class Disk(Protocol):
 
     def pass_time(self, duration_ns: int) -> None: ...
 
+    def now_ns(self) -> int:
+        """By the store's clock."""
+        ...
+
     async def reopen(self, *, lose_index: bool = False) -> None:
         """The server stops and starts again; without its index, perhaps."""
         ...

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Protocol
 
 from blake3 import blake3
 
 from accord.errors import DiskFull, IntegrityError, StoreFailed
+from accord.model.chunks import ChunkList
 from accord.model.names import Digest, FilePath
 from accord.model.verdict import Present
+from accord.store.chunking import cut
 from accord.store.port import BLOCK_BYTES
 from accord.store.records import Stat
 
 
 def digest_of(content: bytes) -> Digest:
     return Digest(blake3(content).digest())
+
+
+def chunks_of(content: bytes) -> ChunkList:
+    return cut(BytesIO(content), len(content)).chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +81,43 @@ class MemoryCopy:
             raise IntegrityError("The copy no longer matches its digest.", path=self.path)
         return tuple(digest_of(content[at : at + BLOCK_BYTES]) for at in range(0, len(content), BLOCK_BYTES))
 
+    async def chunks(self) -> ChunkList:
+        if digest_of(self._now().content) != self.answer.digest:
+            raise IntegrityError("The copy no longer matches its digest.", path=self.path)
+        return chunks_of(self._now().content)
+
     def close(self) -> None:
         if not self.is_closed:
             self.is_closed = True
+            self._shelf.open_copies -= 1
+
+
+class MemoryBase:
+    """See `port.Base`."""
+
+    def __init__(self, shelf: _Shelf, path: FilePath, file: MemoryFile) -> None:
+        shelf.open_copies += 1
+        self._shelf = shelf
+        self._path = path
+        self._file = file
+        self._is_closed = False
+
+    @property
+    def size(self) -> int:
+        return self._file.stat.size
+
+    async def chunks(self) -> ChunkList:
+        await asyncio.sleep(0)
+        return chunks_of(self._file.content)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        await asyncio.sleep(0)
+        now = self._shelf.file_of(self._path, self._file.stat.inode) or self._file
+        return now.content[offset : offset + length]
+
+    def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
             self._shelf.open_copies -= 1
 
 
@@ -131,7 +172,7 @@ class MemoryIncoming:
 
 
 if TYPE_CHECKING:
-    from accord.store.port import Copy, Incoming
+    from accord.store.port import Base, Copy, Incoming
 
-    def _keep_the_contract(copy: MemoryCopy, incoming: MemoryIncoming) -> tuple[Copy, Incoming]:
-        return copy, incoming
+    def _keep_the_contract(copy: MemoryCopy, base: MemoryBase, incoming: MemoryIncoming) -> tuple[Copy, Base, Incoming]:
+        return copy, base, incoming

@@ -29,6 +29,10 @@ class MemoryDebts:
                 self._lost.add(server)
         return self._newest
 
+    def found(self, server: ServerName) -> None:
+        """What was let go has been found in another way."""
+        self._lost.discard(server)
+
     def standing(self) -> Mapping[ServerName, Debts]:
         return {
             server: Debts(len(owed), server in self._lost)

@@ -27,6 +27,10 @@ class MemoryHands:
         self.capacity_bytes: int | None = None
         """How much content fits, each by itself."""
         self.broken: str | None = None
+        self.closed_folders: set[str] = set()
+        """Folders that cannot be read."""
+        self.gone: str | None = None
+        """The directory is not in its place, and why."""
         self.fails_after_promise = False
         """A commit is promised, and owed to the others; then the disk fails."""
         self._answers: dict[FilePath, Answer] = {}

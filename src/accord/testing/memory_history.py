@@ -45,6 +45,11 @@ class MemoryHistory:
         if digest is not None:
             self._superseded_ns[path, digest] = now_ns
 
+    def forget(self, path: FilePath) -> None:
+        """All of the path."""
+        self.events.pop(path, None)
+        self._superseded_ns = {key: at_ns for key, at_ns in self._superseded_ns.items() if key[0] != path}
+
     def told(self, path: FilePath, clock: Clock, have: Collection[Digest]) -> list[Remembered]:
         """`have` are the digests whose bytes there are."""
         current = {dot for dot, _ in clock.current()}

@@ -12,7 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from accord.engine.changes import ChangeHandler
+from accord.engine.comparing import compared
+from accord.engine.peer_requests import PeerRequests, Work
 from accord.errors import AccordError, IntegrityError, NoSuchVersion, PeerUnreachable
+from accord.model.chunks import Chunk
+from accord.model.fingerprints import Reply, Summary
 from accord.model.history import Remembered
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
@@ -28,16 +32,18 @@ DEFAULT_ME = ServerName("server1")
 
 class MemoryPeers:
     """Implements `accord.peers.port.Peers`, as `me` sees the others. `faults` has an entry for every server; `fetched` counts the
-    fetches begun, `updated` has what was asked to be updated. `handlers` are the engines of the servers: to be set by tests in which
-    anything is adopted or updated."""
+    fetches begun, `compared` the ranges that were asked for, `updated` has what was asked to be updated. `handlers` and `requests` are
+    the engines of the servers: to be set by tests in which anything is adopted or updated, or ordered or reported."""
 
     def __init__(self, stores: Mapping[ServerName, Store], *, me: ServerName = DEFAULT_ME) -> None:
         self._me = me
         self._stores = dict(stores)
         self.handlers: dict[ServerName, ChangeHandler] = {}
+        self.requests: dict[ServerName, PeerRequests] = {}
         self._told: list[Callable[[ServerName], None]] = []
         self.faults = {name: Faults() for name in stores}
         self.fetched: list[tuple[ServerName, FilePath, int, int | None]] = []
+        self.compared: list[tuple[ServerName, int]] = []
         self.updated: list[tuple[ServerName, FilePath]] = []
         self.suggested: list[tuple[ServerName, FilePath]] = []
         self.doubted: list[tuple[ServerName, FilePath]] = []
@@ -114,11 +120,39 @@ class MemoryPeers:
             await self.faults[server].reach()
             self.updated.append((server, path))
             try:
-                reasons.append(await self.handlers[server].update(path))
+                reasons.append(await self.handlers[server].update(path, is_news=True))
             except AccordError as error:
                 reasons.append(error.detail.removesuffix("."))
         await self.faults[server].reach()
         return reasons
+
+    async def compare(self, server: ServerName, asked: Sequence[Summary]) -> Sequence[Reply]:
+        await self.faults[server].reach()
+        self.compared.append((server, len(asked)))
+        engine = self.requests.get(server)
+        replies = await (compared(self._stores[server], asked) if engine is None else engine.compare(self._me, asked))
+        await self.faults[server].reach()
+        return replies
+
+    async def report(self, server: ServerName, question: bytes = b"") -> bytes:
+        await self.faults[server].reach()
+        return await self.requests[server].report(question)
+
+    async def order(self, server: ServerName, work: str, scope: str, number: int) -> str | None:
+        await self.faults[server].reach()
+        limited = FilePath(scope) if scope and not scope.endswith("/") else Prefix(scope)
+        return await self.requests[server].order(Work(work), limited, number)
+
+    async def chunks(self, server: ServerName, path: FilePath, digest: Digest) -> Sequence[Chunk]:
+        await self.faults[server].reach()
+        held = await self._version(server, path, digest)
+        try:
+            return await held.chunks()
+        except IntegrityError:
+            await self._stores[server].find_damage(held)
+            raise IntegrityError("its copy is damaged", path=path) from None
+        finally:
+            held.close()
 
     def on_up(self, told: Callable[[ServerName], None]) -> None:
         self._told.append(told)

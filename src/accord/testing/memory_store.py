@@ -12,24 +12,24 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from accord.errors import ChangedWhileReading, Conflict, DiskFull, StoreFailed
+from accord.errors import ChangedWhileReading, DiskFull, StoreFailed
 from accord.model.history import Event, Remembered
 from accord.model.listing import PAGE_PATHS, Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
-from accord.model.placement import Placement, current_contents, others, place
-from accord.model.verdict import EMPTY_FOLDER, Absent, Answer, Checking, Damaged, Deleted, Present, is_known
-from accord.model.versions import EMPTY_CLOCK, Actor, Clock, OutsideChanges, Version, merge, server_actor
-from accord.store.port import Change, Committed, Copy, Debts, Indexing, is_answer
-from accord.store.records import Judge, Record, Seen, Sharing
-from accord.testing.memory_bytes import MemoryCopy, MemoryFile, MemoryIncoming, digest_of
-from accord.testing.memory_debts import MemoryDebts
-from accord.testing.memory_hands import MemoryHands
-from accord.testing.memory_history import MemoryHistory
+from accord.model.placement import current_contents
+from accord.model.verdict import Absent, Answer, Checking
+from accord.model.versions import OutsideChanges
+from accord.store.port import MAX_KEPT_BASES, Change, Committed, Copy, Debts, Indexing, is_answer
+from accord.store.records import Judge, Sharing
+from accord.testing.memory_bytes import MemoryBase, MemoryCopy, MemoryIncoming, digest_of
+from accord.testing.memory_changes import MemoryChanges
+from accord.testing.memory_looks import closed
+from accord.testing.memory_scan import MemoryScan
 
 _DAY_NS = 24 * 3600 * 1_000_000_000
 
 
-class MemoryStore(MemoryHands):
+class MemoryStore(MemoryChanges, MemoryScan):
     """See `port.Store`. `files` (at the paths), `records` and `kept` (the bytes of rivals and of history) may be looked at by tests;
     `open_copies` and `open_stagings` (incoming bytes that are neither used nor dropped) must come back to 0."""
 
@@ -43,13 +43,10 @@ class MemoryStore(MemoryHands):
         keep_ns: int = 30 * _DAY_NS,
     ) -> None:
         super().__init__()
-        self.kept: dict[FilePath, dict[Digest, MemoryFile]] = {}
         self.open_copies = 0
         self.open_stagings = 0
         self.keep_versions, self.keep_ns = keep_versions, keep_ns
-        self._history = MemoryHistory()
-        self._judge = Judge(server, lambda: f"memory{self._lives}", outside_changes)
-        self._debts = MemoryDebts()
+        self._judge = Judge(server, lambda: self.incarnation, outside_changes, lambda: self.floor)
         self._locks: dict[FilePath, asyncio.Lock] = {}
         for path, content in (files or {}).items():
             self.put_outside(path, content)
@@ -71,7 +68,7 @@ class MemoryStore(MemoryHands):
         if path not in self.files and not self.cold and path not in self._answers:
             return self._nothing(path)
         held = self.glance(path)
-        return held if held is None or is_answer(held) else _closed(held)
+        return held if held is None or is_answer(held) else closed(held)
 
     async def open(self, path: FilePath, *, wait_s: float, reread: bool = False) -> Copy | Answer:
         await asyncio.sleep(0)
@@ -87,7 +84,7 @@ class MemoryStore(MemoryHands):
 
     async def examine(self, path: FilePath, *, wait_s: float, reread: bool = False) -> Answer:
         held = await self.open(path, wait_s=wait_s, reread=reread)
-        return held if is_answer(held) else _closed(held)
+        return held if is_answer(held) else closed(held)
 
     async def find_damage(self, copy: Copy) -> Answer:
         kept = self.kept.get(copy.path, {}).get(copy.answer.digest)
@@ -103,60 +100,7 @@ class MemoryStore(MemoryHands):
             case Sharing.MARK if record is not None:
                 self.records[copy.path] = replace(record, shared=True)
 
-    def _look(self, path: FilePath, *, reread: bool = False) -> Copy | Answer:
-        file, before = self.files.get(path), self.records.get(path)
-        if file is None:
-            return self._nothing(path)
-        if before is not None and not reread:
-            if before.damaged is not None and before.stat == file.stat:
-                return self._damaged(path, before)
-            if before.vouching() == file.stat:
-                return self._copy(path, file, before)
-        seen = Seen(file.stat, digest_of(file.content), file.executable, self._hashing_time(file))
-        is_past = before is not None and seen.digest in self._history.superseded(path, before.clock)
-        after = self.records[path] = self._judge.record(before, seen, is_past=is_past)
-        if before is not None:
-            self._remember(path, before.clock, after.clock)
-        return self._damaged(path, after) if after.damaged is not None else self._copy(path, file, after)
-
-    def _clock(self, path: FilePath) -> Clock:
-        record = self.records.get(path)
-        return EMPTY_CLOCK if record is None else record.clock
-
-    def _others(self, path: FilePath, clock: Clock, there: Digest | None) -> tuple[Digest | None, ...]:
-        return others(clock, self.kept.get(path, {}), there=there)
-
-    def _nothing(self, path: FilePath) -> Absent | Deleted:
-        clock = self._clock(path)
-        obstacle = self.obstacle(path)
-        if obstacle is None and clock.current() and not current_contents(clock):
-            return Deleted(clock)
-        return Absent(obstacle, clock, self._others(path, clock, None))
-
-    def _forced(self, path: FilePath) -> Answer:
-        answer = self._answers[path]
-        if isinstance(answer, Absent) and answer.clock == EMPTY_CLOCK:
-            return Absent(answer.obstacle, self._clock(path), self._others(path, self._clock(path), None))
-        return answer
-
-    def _damaged(self, path: FilePath, record: Record) -> Damaged:
-        return Damaged(record.damaged or "", record.digest, record.clock, self._others(path, record.clock, None))
-
-    def _copy(self, path: FilePath, file: MemoryFile, record: Record) -> MemoryCopy:
-        assert record.digest is not None
-        return MemoryCopy(self, path, self._present(path, file, record.digest), file)
-
-    def _present(self, path: FilePath, file: MemoryFile, digest: Digest) -> Present:
-        clock, stat = self._clock(path), file.stat
-        there = self.records[path].digest if path in self.files else None
-        aside = self._others(path, clock, there)
-        return Present(digest, stat.size, stat.mtime_ns, clock, file.executable, aside)
-
     # Changing.
-
-    @property
-    def actor(self) -> Actor:
-        return server_actor(*self._judge.life)
 
     def locked(self, *paths: FilePath) -> AbstractAsyncContextManager[None]:
         return self._locked(paths)
@@ -168,7 +112,7 @@ class MemoryStore(MemoryHands):
                 await stack.enter_async_context(self._locks.setdefault(path, asyncio.Lock()))
             yield
 
-    async def receive(self, size: int | None) -> MemoryIncoming:
+    async def receive(self, size: int | None, *, is_read_soon: bool = True) -> MemoryIncoming:
         self._require_sound()
         if self.capacity_bytes is not None and (size or 0) > self.capacity_bytes:
             raise DiskFull("There is no space left.")
@@ -205,93 +149,6 @@ class MemoryStore(MemoryHands):
             raise StoreFailed("Putting it into its place failed.")
         return made
 
-    def _plan(self, change: Change, contents: Mapping[Digest, bytes]) -> Placement | None:
-        """Where everything goes, or None where somebody was faster. Raises `Conflict`."""
-        path = change.path
-        forced = self._forced(path) if path in self._answers else None
-        if forced is None:
-            file, record = self.files.get(path), self.records.get(path)
-            if path in self._hashing_held or (file is not None and (record is None or record.stat != file.stat)):
-                return None
-            told = self._clock(path)
-        else:
-            told = forced.clock if is_known(forced) else EMPTY_CLOCK
-        if told != change.before:
-            return None
-        held = {*self.kept.get(path, {}), *contents}
-        there = self._good(path)
-        clock = merge(merge(told, self._clock(path)), change.clock)
-        placement = place(clock, there, held, damaged=self._damaged_there(path))
-        obstacle = forced.obstacle if isinstance(forced, Absent) else self.obstacle(path)
-        if placement.at_path not in (None, there) and obstacle not in (None, EMPTY_FOLDER):
-            raise Conflict(f"There is {obstacle} at '{path}'.", path=path)
-        return placement
-
-    def _good(self, path: FilePath) -> Digest | None:
-        """The digest of a good copy at the path."""
-        record = self.records.get(path)
-        is_good = path in self.files and record is not None and record.damaged is None and path not in self._answers
-        return record.digest if is_good and record is not None else None
-
-    def _damaged_there(self, path: FilePath) -> Digest | None:
-        record, forced = self.records.get(path), self._answers.get(path)
-        if isinstance(forced, Damaged):
-            return forced.digest
-        return record.digest if path in self.files and record is not None and record.damaged is not None else None
-
-    def _make(self, change: Change, placement: Placement, contents: Mapping[Digest, bytes]) -> Committed:
-        path, there, before = change.path, self._good(change.path), self._clock(change.path)
-        clock = merge(merge(change.before, before), change.clock)
-        self._rearrange(path, placement, before, clock, contents)
-        for one in change.incoming:
-            if isinstance(one, MemoryIncoming):
-                one.end()
-        self._history.learn(path, change.events)
-        self._remember(path, before, clock)
-        if placement.retires:
-            self._history.retire(path, there, self.now_ns())
-        held = self._look(path)
-        now = held if is_answer(held) else _closed(held)
-        assert is_known(now)
-        return Committed(now, self._debts.owe(path, change.owed))
-
-    def _rearrange(
-        self, path: FilePath, placement: Placement, before: Clock, clock: Clock, contents: Mapping[Digest, bytes]
-    ) -> None:
-        there, was_shared = self._good(path), path in self.records and self.records[path].shared
-        kept, versions = self.kept.setdefault(path, {}), current_contents(clock)
-        for digest in placement.aside - kept.keys():
-            kept[digest] = self._dressed(contents[digest], versions[digest])
-        if placement.at_path != there:
-            gone = self.files.pop(path, None)
-            if gone is not None and there is not None:
-                kept[there] = gone
-            elif gone is not None:
-                self.quarantine.append(gone.content)
-            if placement.at_path is not None:
-                self._put(path, placement.at_path, versions[placement.at_path], contents)
-        elif there is None and not versions and path in self.files:
-            self.quarantine.append(self.files.pop(path).content)  # deleted, damaged as it was
-        elif there in versions and versions[there] not in current_contents(before).values():
-            self._put(path, there, versions[there], {there: self.files[path].content})
-        forced = self._answers.get(path)
-        if not isinstance(forced, Absent) or forced.obstacle == EMPTY_FOLDER:
-            self._answers.pop(path, None)
-        file, record = self.files.get(path), self.records.get(path)
-        if file is not None and record is not None and record.stat == file.stat:
-            self.records[path] = replace(record, clock=clock)  # the file stays, damaged as it may be
-        else:
-            self.records[path] = replace(self.recorded(file, clock) if file else Record(clock), shared=was_shared)
-
-    def _put(self, path: FilePath, digest: Digest, version: Version, contents: Mapping[Digest, bytes]) -> None:
-        """At the path; what was kept apart is moved there."""
-        moved = self.kept[path].pop(digest, None)
-        content = moved.content if moved is not None and digest not in contents else contents[digest]
-        self.files[path] = self._dressed(content, version)
-
-    def _dressed(self, content: bytes, version: Version) -> MemoryFile:
-        return self.new_file(content, version.modified_ns, executable=version.executable)
-
     def _require_sound(self) -> None:
         if self.broken is not None:
             raise StoreFailed(f"This server no longer takes anything in: {self.broken}.")
@@ -308,6 +165,12 @@ class MemoryStore(MemoryHands):
         file = self.kept.get(path, {}).get(digest)
         return None if file is None else MemoryCopy(self, path, self._present(path, file, digest), file)
 
+    async def bases(self, path: FilePath) -> list[MemoryBase]:
+        there, kept = self.files.get(path), self.kept.get(path, {})
+        digests = dict.fromkeys(one.event.version.digest for one in await self.history(path))
+        newest = [kept[digest] for digest in digests if digest in kept][:MAX_KEPT_BASES]
+        return [MemoryBase(self, path, file) for file in (there, *newest) if file is not None]
+
     async def history(self, path: FilePath) -> list[Remembered]:
         there = self._good(path)
         have = {*self.kept.get(path, {}), *(() if there is None else (there,))}
@@ -315,9 +178,6 @@ class MemoryStore(MemoryHands):
 
     async def learn(self, path: FilePath, events: Sequence[Event]) -> None:
         self._history.learn(path, events)
-
-    def _remember(self, path: FilePath, before: Clock, after: Clock) -> None:
-        self._history.remember(path, before, after, now_ns=self.now_ns(), outside=f"{self.actor}/outside/")
 
     async def expire(self) -> int:
         count = 0
@@ -370,7 +230,7 @@ class MemoryStore(MemoryHands):
         if path in self._hashing_held:
             return Checking(0, file.stat.size)
         held = self._look(path)
-        return held if is_answer(held) else _closed(held)
+        return held if is_answer(held) else closed(held)
 
     def indexing(self) -> Indexing:
         hashed = [file.stat.size for path, file in self.files.items() if path in self.records]
@@ -384,16 +244,6 @@ class MemoryStore(MemoryHands):
 
     async def close(self) -> None:
         return
-
-    def lose_index(self) -> None:
-        """As if it were deleted, and another one begun: what was kept apart cannot be told from rubbish any more."""
-        self._lives += 1
-        self.records, self.kept, self._history, self._debts = {}, {}, MemoryHistory(), MemoryDebts()
-
-
-def _closed(copy: Copy) -> Present:
-    copy.close()
-    return copy.answer
 
 
 if TYPE_CHECKING:
