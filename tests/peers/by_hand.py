@@ -10,11 +10,11 @@ from accord.model.names import ServerName
 from accord.peers import handshake
 from accord.peers.framing import MAX_FRAME_BYTES, Deframer, framed
 from accord.peers.handshake import Role
+from accord.peers.message import Message
 from accord.peers.wire import (
     PROTOCOL_VERSION,
     Challenge,
     Hello,
-    Message,
     Proof,
     Welcome,
     decode,

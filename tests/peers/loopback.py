@@ -9,7 +9,10 @@ from typing import Any
 
 from blake3 import blake3
 
-from accord.errors import DiskFull, IntegrityError
+from accord.engine.peer_requests import Work
+from accord.errors import AccordError, DiskFull, IntegrityError
+from accord.model.chunks import Chunk
+from accord.model.fingerprints import Reply, Summary
 from accord.model.history import Event, Remembered
 from accord.model.listing import PAGE_PATHS, Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
@@ -21,6 +24,7 @@ from accord.peers.cluster import PeerLinks
 from accord.peers.port import PeerState, PeerStatus
 from accord.peers.wire import Adopted
 from accord.server.peer_service import PeerService
+from accord.store.inventory import Scope
 from accord.store.port import BLOCK_BYTES, Copy, Incoming
 
 KEY = b"a key for these tests"
@@ -66,6 +70,14 @@ class SmallCopy:
         if digest_of(content) != self.answer.digest:
             raise IntegrityError("rot")
         return tuple(digest_of(content[at : at + BLOCK_BYTES]) for at in range(0, len(content), BLOCK_BYTES))
+
+    async def chunks(self) -> tuple[Chunk, ...]:
+        """Of four bytes each."""
+        await self.block_digests()
+        content = self._content()
+        return tuple(
+            Chunk(len(part), digest_of(part)) for at in range(0, len(content), 4) if (part := content[at : at + 4])
+        )
 
     def close(self) -> None:
         self._store.open_copies -= 1
@@ -132,7 +144,7 @@ class SmallStore:
         self.versions[FilePath(path), digest_of(content)] = content
         return digest_of(content)
 
-    async def receive(self, size: int | None) -> Incoming:
+    async def receive(self, size: int | None, *, is_read_soon: bool = True) -> Incoming:
         return SmallIncoming(self, size)
 
     async def open_version(self, path: FilePath, digest: Digest) -> Copy | None:
@@ -214,7 +226,7 @@ class SmallChanges:
             for one in incoming:
                 await one.abort()
 
-    async def update(self, path: FilePath) -> str | None:
+    async def update(self, path: FilePath, *, is_news: bool = False) -> str | None:
         self.begun += 1
         if self.gate is not None:
             await self.gate.wait()
@@ -222,6 +234,39 @@ class SmallChanges:
             raise self.errors[path]
         self.updated.append(path)
         return self.reasons.get(path)
+
+
+class SmallRequests:
+    """The engine's side of small requests: says what it was asked, as `replies`, `errors` and `gate` have it."""
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+        self.asked: list[tuple[ServerName, list[Summary]]] = []
+        self.ordered: list[tuple[Work, Scope, int]] = []
+        self.reason: str | None = None
+        self.report_bytes = b"{}"
+        self.error: AccordError | None = None
+        self.gate: asyncio.Event | None = None
+
+    async def compare(self, sender: ServerName, asked: Sequence[Summary]) -> list[Reply]:
+        await self._ready()
+        self.asked.append((sender, list(asked)))
+        return self.replies
+
+    async def report(self, question: bytes = b"") -> bytes:
+        await self._ready()
+        return question or self.report_bytes
+
+    async def order(self, work: Work, scope: Scope, number: int) -> str | None:
+        await self._ready()
+        self.ordered.append((work, scope, number))
+        return self.reason
+
+    async def _ready(self) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
 
 
 class _Head(asyncio.Protocol):
@@ -249,6 +294,7 @@ class _Head(asyncio.Protocol):
 def service(store: Any, **changes: Any) -> PeerService:
     """The answering side of `server2`."""
     given = {"me": OTHER, "cluster": "home", "key": KEY, "known": [ME, THIRD], "changes": SmallChanges()} | changes
+    given = {"requests": SmallRequests()} | given
     return PeerService(given.pop("me"), given.pop("cluster"), given.pop("key"), given.pop("known"), store, **given)
 
 

@@ -53,6 +53,12 @@ def test_an_answer_comes_back_as_it_was() -> None:
         assert type(decoded) is type(answer)
 
 
+def test_the_age_of_a_deletion_goes_along() -> None:
+    told = decode_answer(encode_answer(Deleted(present(b"x").clock, 86_400)))
+    assert isinstance(told, Deleted)
+    assert told.age_s == 86_400
+
+
 def test_what_is_no_digest_aside_is_no_answer() -> None:
     raw = msgspec.msgpack.encode((1, None, encode_clock(EMPTY_CLOCK), [b"short"]))
     with pytest.raises(PeerUnreachable, match="not the peer protocol"):

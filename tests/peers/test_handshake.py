@@ -17,6 +17,7 @@ from accord.peers.cluster import PeerLinks
 from accord.peers.dial import Address
 from accord.peers.framing import Deframer, framed
 from accord.peers.handshake import Identity, Role
+from accord.peers.message import Message
 from accord.peers.port import PeerState
 from accord.peers.wire import (
     PROTOCOL_VERSION,
@@ -24,7 +25,6 @@ from accord.peers.wire import (
     Check,
     Fetch,
     Hello,
-    Message,
     Ping,
     Proof,
     Refused,

@@ -13,8 +13,19 @@ from accord.model.names import FilePath, ServerName
 from accord.model.verdict import Absent, Damaged, Deleted
 from accord.model.versions import EMPTY_CLOCK, Actor, Dot, Version
 from accord.peers import transfers
+from accord.peers.message import Message
 from accord.peers.port import PeerState
-from accord.peers.wire import MAX_PATHS_PER_FRAME, End, Memories, Recall, Update, Updated
+from accord.peers.wire import (
+    MAX_CHUNKS_PER_FRAME,
+    MAX_PATHS_PER_FRAME,
+    ChunkList,
+    ChunksOf,
+    End,
+    Memories,
+    Recall,
+    Update,
+    Updated,
+)
 from accord.server.peer_transfers import MEMORIES_A_FRAME
 from tests.peers.by_hand import Frames, answering
 from tests.peers.loopback import (
@@ -168,3 +179,47 @@ async def test_word_is_given_whenever_a_peer_is_up() -> None:
         assert (await peers.ask(PATH))[OTHER] == Absent()
         await context.__aexit__(None, None, None)
     assert up == [OTHER, OTHER]
+
+
+async def test_chunks_arrive_in_order_and_proven() -> None:
+    content = bytes(range(250)) * 140
+    store = SmallStore({"notes.txt": content})
+    async with listening(service(store)) as port, linked(port) as peers:
+        told = await peers.chunks(OTHER, PATH, digest_of(content))
+        assert [chunk.digest for chunk in told] == [digest_of(content[at : at + 4]) for at in range(0, len(content), 4)]
+        assert sum(chunk.size for chunk in told) == len(content)
+        assert len(told) > MAX_CHUNKS_PER_FRAME
+        with pytest.raises(NoSuchVersion):
+            await peers.chunks(OTHER, PATH, digest_of(b"another"))
+        store.files[PATH] = b"rotten"
+        with pytest.raises(IntegrityError, match="damaged"):
+            await peers.chunks(OTHER, PATH, digest_of(content))
+    assert store.open_copies == 0
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ChunkList([4, 4], b"d" * 32),
+        ChunkList([0], b"d" * 32),
+        ChunkList([4], b"d" * 31),
+        Memories(b"", [], []),
+    ],
+)
+async def test_chunks_that_are_none(told: Message) -> None:
+    async def confused(frames: Frames) -> None:
+        assert isinstance(await frames.request(), ChunksOf)
+        frames.say(told, End())
+        await frames.request()
+
+    async with behaving(answering(confused)) as port, linked(port) as peers:
+        with pytest.raises(PeerUnreachable):
+            await peers.chunks(OTHER, PATH, digest_of(b"x"))
+
+
+async def test_more_chunks_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfers, "MAX_CHUNKS", 5)
+    store = SmallStore({"notes.txt": b"x" * 100})
+    async with listening(service(store)) as port, linked(port) as peers:
+        with pytest.raises(PeerUnreachable, match="more than 5 chunks"):
+            await peers.chunks(OTHER, PATH, digest_of(b"x" * 100))

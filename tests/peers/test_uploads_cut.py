@@ -9,9 +9,10 @@ import pytest
 
 from accord.errors import PeerUnreachable
 from accord.peers import transfers
+from accord.peers.message import Message
 from accord.peers.port import PeerState
 from accord.peers.uploads import REPLAY_BYTES
-from accord.peers.wire import Adopt, Message, Pong, Put, PutEnd, Staged, Working
+from accord.peers.wire import Adopt, Pong, Put, PutEnd, Staged, Working
 from tests.peers.by_hand import Frames, answering
 from tests.peers.loopback import (
     ADOPTED,

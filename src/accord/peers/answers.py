@@ -16,7 +16,8 @@ from accord.errors import IntegrityError, PeerUnreachable
 from accord.model.names import Digest
 from accord.model.verdict import Absent, Answer, Checking, Claim, Damaged, Deleted, Present, Unreachable
 from accord.model.versions import Clock
-from accord.peers.wire import DigestBytes, Message, Natural, decode, encode
+from accord.peers.message import DigestBytes, Message, Natural
+from accord.peers.wire import decode, encode
 
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_REASON_CHARS = 300
@@ -46,6 +47,7 @@ class _Absent(Message, tag=1):
 
 class _Deleted(Message, tag=2):
     clock: bytes
+    age_s: Natural
 
 
 class _Damaged(Message, tag=3):
@@ -87,8 +89,8 @@ def _message(answer: Answer) -> Message:
             return _Present(bytes(digest), size, modified_ns, _clock_bytes(clock), executable, _plain(aside))
         case Absent(obstacle, clock, aside):
             return _Absent(obstacle, _clock_bytes(clock), _plain(aside))
-        case Deleted(clock):
-            return _Deleted(_clock_bytes(clock))
+        case Deleted(clock, age_s):
+            return _Deleted(_clock_bytes(clock), age_s)
         case Damaged(reason, digest, clock, aside):
             known = None if digest is None else bytes(digest)
             return _Damaged(reason[:MAX_REASON_CHARS], known, _clock_bytes(clock), _plain(aside))
@@ -124,8 +126,8 @@ def _decoded(raw: bytes) -> Answer:
             case _Absent(obstacle, clock, aside):
                 in_the_way = None if obstacle is None else obstacle[:MAX_REASON_CHARS]
                 return Absent(in_the_way, decode_clock(clock), _claims(aside))
-            case _Deleted(clock):
-                return Deleted(decode_clock(clock))
+            case _Deleted(clock, age_s):
+                return Deleted(decode_clock(clock), age_s)
             case _Damaged(reason, digest, clock, aside):
                 known = None if digest is None else Digest(digest)
                 return Damaged(reason[:MAX_REASON_CHARS], known, decode_clock(clock), _claims(aside))

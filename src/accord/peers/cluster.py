@@ -12,17 +12,24 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 
+from accord.errors import PeerUnreachable
+from accord.model.chunks import Chunk
+from accord.model.fingerprints import Reply, Summary
 from accord.model.history import Remembered
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Answer
+from accord.peers.answers import MAX_REASON_CHARS
 from accord.peers.breaker import Backoff
+from accord.peers.call_messages import MAX_RANGES_PER_FRAME, Compare, Compared, Order, Ordered, Report, Reported
+from accord.peers.calls import expected
 from accord.peers.dial import Address, dial
 from accord.peers.handshake import Identity
 from accord.peers.link import GRACE_S, Link, Pace
 from accord.peers.pool import Pool
 from accord.peers.port import PeerStatus, Upload
 from accord.peers.questions import Batch
+from accord.peers.ranges import asked_ranges, reply
 from accord.peers.transfers import Transfers
 from accord.peers.wire import MAX_PATHS_PER_FRAME, Doubt, Suggest
 
@@ -136,6 +143,30 @@ class PeerLinks:
     async def update(self, server: ServerName, paths: Sequence[FilePath]) -> Sequence[str | None]:
         return await self._transfers[server].update(paths)
 
+    async def compare(self, server: ServerName, asked: Sequence[Summary]) -> Sequence[Reply]:
+        if len(asked) > MAX_RANGES_PER_FRAME:
+            raise ValueError(f"{len(asked)} ranges at once; at most {MAX_RANGES_PER_FRAME} are allowed")
+        if not asked:
+            return []
+        ranges = asked_ranges(asked)
+        returned = await self._link(server).calls.made(lambda id: Compare(id, ranges), len(ranges))
+        told = expected(returned, Compared).ranges
+        if len(told) != len(asked):
+            raise PeerUnreachable("did not answer every range once")
+        return [reply(one.span, compared) for one, compared in zip(asked, told, strict=True)]
+
+    async def report(self, server: ServerName, question: bytes = b"") -> bytes:
+        returned = await self._link(server).calls.made(lambda id: Report(id, question))
+        return expected(returned, Reported).report
+
+    async def order(self, server: ServerName, work: str, scope: str, number: int) -> str | None:
+        returned = await self._link(server).calls.made(lambda id: Order(id, work, str(scope), number))
+        reason = expected(returned, Ordered).reason
+        return None if reason is None else reason[:MAX_REASON_CHARS]
+
+    async def chunks(self, server: ServerName, path: FilePath, digest: Digest) -> Sequence[Chunk]:
+        return await self._transfers[server].chunks(path, digest)
+
     def on_up(self, told: Callable[[ServerName], None]) -> None:
         self._told_up.append(told)
 
@@ -147,9 +178,10 @@ class PeerLinks:
             self._loop.call_soon(told, server)
 
     def _tell(self, server: ServerName, news: Suggest | Doubt) -> None:
-        for link in self._links:
-            if link.name == server:
-                link.tell(news)
+        self._link(server).tell(news)
+
+    def _link(self, server: ServerName) -> Link:
+        return self._links[self._names.index(server)]
 
     def _time_limit_s(self, wait_s: float | None) -> float:
         return self._pace.peer_timeout_s + (wait_s or 0.0)

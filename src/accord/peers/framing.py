@@ -10,7 +10,8 @@ from collections.abc import Generator, Iterator
 from struct import Struct as Layout
 
 from accord.errors import PeerUnreachable
-from accord.peers.wire import Message, encode
+from accord.peers.message import Message
+from accord.peers.wire import encode
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 MAX_GREETING_BYTES = 4096

@@ -22,6 +22,8 @@ from accord.model.names import ServerName
 from accord.model.verdict import Unreachable
 from accord.peers.answers import decode_answer
 from accord.peers.breaker import Backoff, Breaker, Circuit
+from accord.peers.call_messages import Call, Compared, Declined, Ordered, Reported
+from accord.peers.calls import Calls
 from accord.peers.dial import Address, dial
 from accord.peers.handshake import Identity
 from accord.peers.port import PeerState, PeerStatus
@@ -71,9 +73,11 @@ class Link:
         self._stream: Stream | None = None
         self._pending: dict[int, Question] = {}
         self._waiting: list[Batch] = []
+        self._down_at_s: float | None = None
         self._heard_at_s = 0.0
         self._connected_at_s = 0.0
         self._pings = self._pong = 0
+        self.calls = Calls(self._call)
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._now = asyncio.get_running_loop().time
@@ -100,7 +104,8 @@ class Link:
                 return PeerStatus(self.name, self.address.url, PeerState.UP)
             case Circuit.OPEN | Circuit.HALF_OPEN:
                 state = PeerState.REFUSED if isinstance(self._reason, PeerRefused) else PeerState.DOWN
-                return PeerStatus(self.name, self.address.url, state, self._reason.detail)
+                down_s = None if self._down_at_s is None else self._now() - self._down_at_s
+                return PeerStatus(self.name, self.address.url, state, self._reason.detail, down_s)
 
     def obstacle(self) -> str | None:
         """Why it would be of no use to turn to this peer now."""
@@ -125,6 +130,12 @@ class Link:
         if self._stream is not None and self._breaker.circuit is Circuit.CLOSED:
             self._stream.send(news)
 
+    def _call(self, call: Call) -> None:
+        """Raises `PeerUnreachable`: nothing waits for the first connection."""
+        if self._stream is None or self._breaker.circuit is not Circuit.CLOSED:
+            raise PeerUnreachable(self._reason.detail)
+        self._stream.send(call)
+
     def expire(self, batch: Batch) -> None:
         """The time of this batch is over: what has no answer gets none."""
         overdue = [question for id in batch.ids if (question := self._pending.pop(id, None)) is not None]
@@ -147,6 +158,8 @@ class Link:
         match decode(replies, payload):
             case Answers(ids, answers) if len(ids) == len(answers):
                 self._take(ids, answers)
+            case (Compared() | Reported() | Ordered() | Declined()) as returned:
+                self.calls.take(returned)
             case Pong(id):
                 self._pong = id
                 self._news.set()
@@ -189,6 +202,7 @@ class Link:
         if error.detail != self._reason.detail:
             _log.warning("peer down", peer=self.name, url=self.address.url, reason=error.detail)
         self._reason = error
+        self._down_at_s = self._now() if self._down_at_s is None else self._down_at_s
         self._fail_all(error.detail)
         self._news.set()
 
@@ -198,6 +212,7 @@ class Link:
         unreachable = Unreachable(reason)
         for question in pending.values():
             question.settle(self.name, unreachable)
+        self.calls.fail(reason)
 
     async def _run(self) -> None:
         while True:
@@ -227,6 +242,7 @@ class Link:
     def _up(self) -> None:
         self._breaker.succeed(self._now())
         self._reason = PeerUnreachable("")
+        self._down_at_s = None
         _log.info("peer up", peer=self.name, url=self.address.url)
         self._told_up(self.name)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from accord.model.chunks import Chunk
+from accord.model.fingerprints import Reply, Summary
 from accord.model.history import Event, Remembered
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
@@ -34,10 +36,13 @@ class PeerState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
+    """`down_s`: for how many seconds the peer has not been reachable, where it is not."""
+
     name: ServerName
     url: str
     state: PeerState
     reason: str | None = None
+    down_s: float | None = None
 
 
 class Upload(Protocol):
@@ -124,6 +129,25 @@ class Peers(Protocol):
     async def update(self, server: ServerName, paths: Sequence[FilePath]) -> Sequence[str | None]:
         """Have a peer bring paths up to date, in this order: for each, None or the reason why it is not. At most
         `wire.MAX_PATHS_PER_FRAME` paths. Raises `PeerUnreachable`."""
+        ...
+
+    async def compare(self, server: ServerName, asked: Sequence[Summary]) -> Sequence[Reply]:
+        """What a peer has in each of the ranges (`model.fingerprints`), compared with this server's fingerprints of them; at most
+        `wire.MAX_RANGES_PER_FRAME` of them. One round trip. Raises `PeerUnreachable`."""
+        ...
+
+    async def report(self, server: ServerName, question: bytes = b"") -> bytes:
+        """A peer's own part of the status, or of what `question` asks for, as JSON (`engine.status`, `engine.questions`). Raises
+        `PeerUnreachable`."""
+        ...
+
+    async def order(self, server: ServerName, work: str, scope: str, number: int) -> str | None:
+        """Have a peer begin work in the background (`engine.peer_requests.Work`): None, or why it cannot. Raises `PeerUnreachable`."""
+        ...
+
+    async def chunks(self, server: ServerName, path: FilePath, digest: Digest) -> Sequence[Chunk]:
+        """How a peer would cut that version into chunks by its content, in order (`model.chunks`). They are as it says: what is
+        fetched is proven against them, and the whole against `digest`. Raises as `fetch`."""
         ...
 
     def on_up(self, told: Callable[[ServerName], None]) -> None:

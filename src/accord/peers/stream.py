@@ -12,7 +12,8 @@ from typing import Protocol, cast
 
 from accord.errors import PeerFailed, PeerRefused, PeerUnreachable
 from accord.peers.framing import MAX_GREETING_BYTES, Deframer, framed
-from accord.peers.wire import UPGRADE_TOKEN, Message
+from accord.peers.message import Message
+from accord.peers.wire import UPGRADE_TOKEN
 
 MAX_HEAD_BYTES = 8192
 WRITE_BUFFER_BYTES = 1024 * 1024

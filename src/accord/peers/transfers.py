@@ -1,4 +1,4 @@
-"""What is had from a peer bit by bit: content, listings, memories, and word of what it brought up to date.
+"""What is had from a peer bit by bit: content, listings, memories, lists of chunks, and word of what it brought up to date.
 
 Each takes a connection of the peer's `pool` for itself. A transfer that is not used up takes its connection with it; the others are
 kept for a while. Whether the bytes are the right ones is left to whoever asked for them; how much is held at once, to `inbox`.
@@ -12,9 +12,11 @@ from typing import TypeVar
 
 from accord.codec import decode_events
 from accord.errors import IntegrityError, InvalidPath, PeerFailed, PeerUnreachable
+from accord.model.chunks import CHUNK_ENTRY_BYTES, MAX_CHUNK_BYTES, Chunk
+from accord.model.chunks import ChunkList as Chunks
 from accord.model.history import Remembered
 from accord.model.listing import Walked
-from accord.model.names import Digest, FilePath, Prefix
+from accord.model.names import DIGEST_BYTES, Digest, FilePath, Prefix
 from accord.model.verdict import Answer, Unreachable
 from accord.peers.answers import MAX_REASON_CHARS, decode_answer
 from accord.peers.failures import fetch_error
@@ -24,6 +26,8 @@ from accord.peers.stream import Stream
 from accord.peers.uploads import PeerUpload
 from accord.peers.wire import (
     MAX_PATHS_PER_FRAME,
+    ChunkList,
+    ChunksOf,
     End,
     Failed,
     Fetch,
@@ -31,6 +35,7 @@ from accord.peers.wire import (
     Memories,
     Page,
     Recall,
+    Transfer,
     Update,
     Updated,
     Working,
@@ -48,6 +53,8 @@ MAX_WAITING_TRANSFERS = 256
 MAX_WAITING_UPLOADS = 1024
 MAX_REMEMBERED = 100_000
 """A peer that says that it remembers more versions of one path than this is not listened to any longer."""
+MAX_CHUNKS = 1_000_000
+"""Nor is one that cuts a version into more chunks."""
 
 _NOT_ASKED_FOR = "sent something that was not asked for"
 _T = TypeVar("_T")
@@ -117,6 +124,22 @@ class Transfers:
             raise PeerUnreachable("did not say what became of every path")
         return reasons
 
+    async def chunks(self, path: FilePath, digest: Digest) -> Sequence[Chunk]:
+        """See `Peers.chunks`."""
+        request = ChunksOf(str(path), bytes(digest), self._patience_ms)
+        packed = bytearray()
+        async with aclosing(self._transfer(request, path, self._fetches, ChunkList)) as frames:
+            async for told in frames:
+                if len(told.digests) != DIGEST_BYTES * len(told.sizes):
+                    raise PeerUnreachable(_NOT_ASKED_FOR, path=path)
+                digests = (told.digests[at : at + DIGEST_BYTES] for at in range(0, len(told.digests), DIGEST_BYTES))
+                if any(size > MAX_CHUNK_BYTES for size in told.sizes):
+                    raise PeerUnreachable("cuts it into chunks that nobody takes", path=path)
+                packed += Chunks.of(map(Chunk, told.sizes, map(Digest, digests))).packed
+                if len(packed) > MAX_CHUNKS * CHUNK_ENTRY_BYTES:
+                    raise PeerUnreachable(f"cuts it into more than {MAX_CHUNKS} chunks", path=path)
+        return Chunks(bytes(packed))
+
     def upload(self, size: int | None) -> PeerUpload:
         """See `Peers.upload`."""
         return PeerUpload(self._pool, self._uploads, size, patience_s=self._patience_s)
@@ -126,7 +149,7 @@ class Transfers:
         return int(self._patience_s * 1000)
 
     async def _transfer(
-        self, request: Fetch | List | Recall | Update, path: FilePath | None, turns: Turns, kind: type[_T]
+        self, request: Transfer, path: FilePath | None, turns: Turns, kind: type[_T]
     ) -> AsyncGenerator[_T, None]:
         """Pieces of data (`bytes`) or messages of one kind, until the peer says that it is the end."""
         obstacle = self._pool.obstacle()
@@ -156,7 +179,7 @@ class Transfers:
             if isinstance(item, Failed):
                 raise fetch_error(item, path)
 
-    async def _begun(self, request: Fetch | List | Recall | Update) -> tuple[Stream, Inbox, tuple[bool, bytes]]:
+    async def _begun(self, request: Transfer) -> tuple[Stream, Inbox, tuple[bool, bytes]]:
         """A stream on which the request was sent, and the first of what came back."""
         while True:
             stream, fresh = await self._pool.stream()

@@ -1,8 +1,9 @@
 """The messages that servers send each other: MessagePack arrays whose first element is a tag.
 
 Everything here is pure. Whatever a peer may send that is no such message is one error, `PeerUnreachable`, with a reason. How messages
-are cut out of a stream is left to `framing`; who may say what, and when, to `handshake`, `link`, `transfers`,
-`uploads`, `server.peer_endpoint` and `server.peer_changes`.
+are cut out of a stream is left to `framing`; who may say what, and when, to `handshake`, `link`, `calls`, `transfers`,
+`uploads`, `server.peer_endpoint`, `server.peer_calls` and `server.peer_changes`; what has a number and an answer of its own
+is in `call_messages`.
 """
 
 from __future__ import annotations
@@ -14,23 +15,20 @@ import msgspec
 
 from accord.errors import PeerUnreachable
 from accord.model.names import DIGEST_BYTES
+from accord.peers.call_messages import Call, Returned
+from accord.peers.message import DigestBytes, Message, Natural
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 STREAM_PATH = "/peer/stream"
 UPGRADE_TOKEN = "accord-peer"
 
 MAX_PATHS_PER_FRAME = 1024
+MAX_CHUNKS_PER_FRAME = 8192
 NONCE_BYTES = 32
 MAC_BYTES = 32
 
-Natural = Annotated[int, msgspec.Meta(ge=0)]
-DigestBytes = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 _Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
 _Mac = Annotated[bytes, msgspec.Meta(min_length=MAC_BYTES, max_length=MAC_BYTES)]
-
-
-class Message(msgspec.Struct, array_like=True, gc=False):
-    """Base of all messages. Elements that a later protocol appends are passed over."""
 
 
 class Hello(Message, tag="hello"):
@@ -117,6 +115,15 @@ class Fetch(Message, tag="fetch"):
     patience_ms: Natural
 
 
+class ChunksOf(Message, tag="chunks-of"):
+    """How would you cut that version into chunks by its content? Answered by `ChunkList` (several, for a long one), then `End`, or
+    `Failed`; `Working` meanwhile."""
+
+    path: str
+    digest: DigestBytes
+    patience_ms: Natural
+
+
 class List(Message, tag="list"):
     """Send the paths below `prefix` after `after`: pages, then `End` or `Failed`."""
 
@@ -188,6 +195,13 @@ class Updated(Message, tag="updated"):
     reason: str | None
 
 
+class ChunkList(Message, tag="chunks"):
+    """The next chunks: their sizes, and their digests one after the other."""
+
+    sizes: Annotated[list[Annotated[int, msgspec.Meta(ge=1)]], msgspec.Meta(max_length=MAX_CHUNKS_PER_FRAME)]
+    digests: Annotated[bytes, msgspec.Meta(max_length=MAX_CHUNKS_PER_FRAME * DIGEST_BYTES)]
+
+
 class Page(Message, tag="page"):
     paths: list[str]
     answers: list[bytes]
@@ -232,8 +246,10 @@ class Failed(Message, tag="failed"):
 
 
 Greeting = Hello | Challenge | Proof | Welcome | Refused
-Request = Check | Ping | Suggest | Doubt | Fetch | List | Put | PutEnd | Adopt | Recall | Update
-Reply = Answers | Pong | Page | Working | End | Failed | Staged | Adopted | Memories | Updated
+Transfer = Fetch | List | ChunksOf | Recall | Update
+"""What has a connection to itself until it ends, and brings no content."""
+Request = Check | Ping | Suggest | Doubt | Put | PutEnd | Adopt | Transfer | Call
+Reply = Answers | Pong | Page | ChunkList | Working | End | Failed | Staged | Adopted | Memories | Updated | Returned
 
 greetings: msgspec.msgpack.Decoder[Greeting] = msgspec.msgpack.Decoder(Greeting)
 requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

@@ -27,13 +27,13 @@ from accord.model.versions import Clock
 from accord.peers.answers import encode_answer
 from accord.peers.failures import failed, reason_of
 from accord.peers.inbox import Inbox
+from accord.peers.message import Message
 from accord.peers.wire import (
     Adopt,
     Adopted,
     End,
     Failed,
     Failure,
-    Message,
     Put,
     PutEnd,
     Staged,
@@ -147,7 +147,7 @@ class Conversation:
             raise PeerUnreachable("sent too many contents for one change")
         try:
             signs.begin(DISK_LIMIT_S)
-            coming = self._coming = await self._receiving.store.receive(put.size)
+            coming = self._coming = await self._receiving.store.receive(put.size, is_read_soon=False)
             while True:
                 is_data, payload = await self._next(signs)
                 if not is_data:
@@ -243,7 +243,7 @@ async def _updated(receiving: Receiving, path: FilePath) -> str | None:
     reasons: list[str | None] = []
 
     async def bring_up_to_date() -> None:
-        reasons.append(await receiving.changes.update(path))
+        reasons.append(await receiving.changes.update(path, is_news=True))
 
     try:
         await asyncio.shield(receiving.keep(bring_up_to_date()))

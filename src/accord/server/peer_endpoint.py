@@ -1,8 +1,8 @@
-"""One connection of another server: the callee's side of the handshake, and then whatever is asked on it.
+"""One connection of another server: the handshake, and then whatever is asked on it.
 
 `server.protocol` hands a connection over once its HTTP header asked for the upgrade. Until the caller has proven to know the cluster
-key it may send a few small frames within a time limit, and learns nothing but a class of reason. What is answered is left to
-`peer_checks`, `peer_transfers` and `peer_changes`; what all connections share, to `peer_service`.
+key it may send a few small frames within a time limit (what is said meanwhile is `peer_handshake`'s). What is answered is left to
+`peer_checks`, `peer_calls`, `peer_transfers` and `peer_changes`; what all connections share, to `peer_service`.
 """
 
 from __future__ import annotations
@@ -17,37 +17,32 @@ import structlog
 from accord.errors import PeerFailed, PeerUnreachable
 from accord.model.names import ServerName
 from accord.peers import handshake
+from accord.peers.call_messages import Compare, Order, Report
 from accord.peers.framing import MAX_FRAME_BYTES, MAX_GREETING_BYTES, Deframer, framed
-from accord.peers.handshake import Reason, Role
+from accord.peers.handshake import Reason
 from accord.peers.inbox import Inbox
+from accord.peers.message import Message
 from accord.peers.wire import (
-    NONCE_BYTES,
     UPGRADE_TOKEN,
     Adopt,
-    Challenge,
     Check,
     Doubt,
     Failed,
     Failure,
-    Fetch,
-    Hello,
-    List,
-    Message,
     Ping,
     Pong,
-    Proof,
     Put,
-    Recall,
+    PutEnd,
     Suggest,
+    Transfer,
     Update,
-    Welcome,
     decode,
-    encode,
-    greetings,
     requests,
 )
+from accord.server.peer_calls import Calls
 from accord.server.peer_changes import Conversation, discard, update
 from accord.server.peer_checks import Checks, path_of
+from accord.server.peer_handshake import Greeting
 from accord.server.peer_transfers import send_transfer
 
 if TYPE_CHECKING:
@@ -64,10 +59,8 @@ _log = structlog.get_logger("accord.peers")
 
 
 class _Phase(Enum):
-    HELLO = "hello"
-    """Nothing was said yet."""
-    PROOF = "proof"
-    """The caller was challenged."""
+    GREETING = "greeting"
+    """The handshake is not over."""
     READY = "ready"
     """Both have proven themselves; requests are answered."""
     ENDED = "ended"
@@ -80,10 +73,9 @@ class PeerEndpoint(asyncio.Protocol):
     def __init__(self, service: PeerService) -> None:
         self._service = service
         self._loop = asyncio.get_running_loop()
-        self._phase = _Phase.HELLO
+        self._phase = _Phase.GREETING
         self._deframer = Deframer(MAX_GREETING_BYTES)
-        self._hello: Hello | None = None
-        self._said = (b"", b"")
+        self._greeting = Greeting(service.me, service.known, service.random_bytes)
         self._tasks: set[asyncio.Task[None]] = set()
         self._transferring = False
         self._inbox: Inbox | None = None
@@ -94,6 +86,7 @@ class PeerEndpoint(asyncio.Protocol):
         self._writable.set()
         self._heard = False
         self._checks = Checks(service.store, self.send, self._spawn, max_wait_s=service.hash_wait_s)
+        self._calls = Calls(service.requests, self.send, self.drain, self._spawn)
         self.ended = asyncio.Event()
 
     # --- the connection ---
@@ -162,43 +155,24 @@ class PeerEndpoint(asyncio.Protocol):
         match self._phase:
             case _Phase.READY:
                 self._answer(payload)
-            case _Phase.HELLO:
-                self._challenge(decode(greetings, payload), payload)
-            case _Phase.PROOF:
-                self._welcome(decode(greetings, payload))
+            case _Phase.GREETING:
+                self._greet(payload)
             case _Phase.ENDED:
                 ...
 
-    def _challenge(self, hello: object, payload: bytes) -> None:
-        if not isinstance(hello, Hello):
-            raise PeerUnreachable("did not begin with a hello")
-        reason = handshake.objection(self._service.me, hello)
-        if reason is not None:
-            self._refuse(reason)
+    def _greet(self, payload: bytes) -> None:
+        said = self._greeting.hear(payload)
+        if isinstance(said, Reason):
+            self._refuse(said)
             return
-        challenge = Challenge(self._service.me.version, self._service.random_bytes(NONCE_BYTES))
-        self._hello = hello
-        self._said = (payload, encode(challenge))
-        self._phase = _Phase.PROOF
-        self.send(challenge)
-
-    def _welcome(self, proof: object) -> None:
-        assert self._hello is not None
-        if not isinstance(proof, Proof):
-            raise PeerUnreachable("did not answer the challenge")
-        service = self._service
-        known = handshake.proves(proof.mac, service.me.key, Role.CALLER, *self._said)
-        reason = handshake.late_objection(service.me, service.known, self._hello) if known else Reason.KEY
-        if reason is not None:
-            self._refuse(reason)
-            return
-        service.unproven.discard(self)
-        service.proven.add(self)
-        self._deframer.limit_bytes = MAX_FRAME_BYTES
-        self._phase = _Phase.READY
-        self._timer.cancel()
-        self._timer = self._loop.call_later(IDLE_LIMIT_S, self._look_for_life)
-        self.send(Welcome(handshake.proof(service.me.key, Role.CALLEE, *self._said)))
+        if self._greeting.caller is not None:
+            self._service.unproven.discard(self)
+            self._service.proven.add(self)
+            self._deframer.limit_bytes = MAX_FRAME_BYTES
+            self._phase = _Phase.READY
+            self._timer.cancel()
+            self._timer = self._loop.call_later(IDLE_LIMIT_S, self._look_for_life)
+        self.send(said)
 
     def _refuse(self, reason: Reason) -> None:
         _log.warning("peer connection refused", reason=reason.value, address=self._transport.get_extra_info("peername"))
@@ -210,7 +184,7 @@ class PeerEndpoint(asyncio.Protocol):
         if self._phase is not _Phase.READY:
             self._refuse(Reason.GREETING)
             return
-        _log.warning("peer connection broken off", peer=cast(Hello, self._hello).name, reason=error.detail)
+        _log.warning("peer connection broken off", peer=self._greeting.caller, reason=error.detail)
         self.abort()
 
     def _greeting_overdue(self) -> None:
@@ -235,16 +209,18 @@ class PeerEndpoint(asyncio.Protocol):
                 self._checks.take(check)
             case Ping(id):
                 self.send(Pong(id))
+            case (Compare() | Report() | Order()) as call:
+                self._calls.take(call, cast(ServerName, self._greeting.caller))
             case Suggest(path):
                 self._service.suggested(path_of(path))
             case Doubt(path):
                 self._service.doubts.take(path_of(path))
-            case (Fetch() | List() | Recall() | Update() | Put() | Adopt()) as request:
+            case PutEnd():
+                raise PeerUnreachable("said 'PutEnd' where it means nothing")
+            case request:
                 self._begin(request)
-            case unexpected:
-                raise PeerUnreachable(f"said '{type(unexpected).__name__}' where it means nothing")
 
-    def _begin(self, request: Fetch | List | Recall | Update | Put | Adopt) -> None:
+    def _begin(self, request: Transfer | Put | Adopt) -> None:
         """What has the connection to itself until it ends."""
         if self._transferring:
             raise PeerUnreachable("asked for a second transfer during the first")
@@ -271,7 +247,7 @@ class PeerEndpoint(asyncio.Protocol):
             self._inbox = None
             self._hold(reading=True)
 
-    async def _transfer(self, request: Fetch | List | Recall | Update) -> None:
+    async def _transfer(self, request: Transfer) -> None:
         service = self._service
         with service.transferring():
             if isinstance(request, Update):
@@ -282,7 +258,7 @@ class PeerEndpoint(asyncio.Protocol):
     async def _changed(self, inbox: Inbox, request: Put | Adopt | None) -> None:
         """Take over a change that begins with `request`; None: it was refused already."""
         if request is not None:
-            sender = ServerName(cast(Hello, self._hello).name)
+            sender = cast(ServerName, self._greeting.caller)
             with self._service.transferring():
                 if await Conversation(self._service.receiving, self, inbox, sender).conduct(request):
                     return

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import structlog
 
 from accord.engine.changes import ChangeHandler
+from accord.engine.peer_requests import PeerRequests
 from accord.errors import AccordError
 from accord.model.names import FilePath, ServerName
 from accord.peers.handshake import Identity
@@ -35,8 +36,8 @@ _log = structlog.get_logger("accord.peers")
 
 class PeerService:
     """The answering side of one server. `known` are the other servers' names, `changes` is the engine that takes over what they
-    changed. `accept` makes the protocol for one connection; `finish` waits for transfers and changes under way, `close` ends
-    everything. `suggested` is told of paths that others have and this server may
+    changed, `requests` answers what else they ask of it. `accept` makes the protocol for one connection; `finish` waits for
+    transfers and changes under way, `close` ends everything. `suggested` is told of paths that others have and this server may
     lack; `hash_wait_s` is the longest that anybody may make it wait for a digest."""
 
     def __init__(
@@ -48,6 +49,7 @@ class PeerService:
         store: Store,
         *,
         changes: ChangeHandler,
+        requests: PeerRequests,
         suggested: Callable[[FilePath], None] = lambda path: None,
         hash_wait_s: float = 10.0,
         greeting_limit_s: float = GREETING_LIMIT_S,
@@ -56,6 +58,7 @@ class PeerService:
         self.me = Identity(cluster, me, key)
         self.known = frozenset(known)
         self.store = store
+        self.requests = requests
         self.suggested = suggested
         self.hash_wait_s = hash_wait_s
         self.greeting_limit_s = greeting_limit_s

@@ -1,4 +1,4 @@
-"""Sending content, listings and memories to another server, on a connection that does nothing else meanwhile.
+"""Sending content, listings, memories and lists of chunks to another server, on a connection that does nothing else meanwhile.
 
 Content goes out as it is read: the asker proves it. A whole is hashed on its way all the same, so that rot is found by whoever has it;
 that, and a file that was rewritten meanwhile, ends in `Failed`, never in `End`.
@@ -14,14 +14,28 @@ from blake3 import blake3
 
 from accord.codec import encode_events
 from accord.engine.transfer import fed
-from accord.errors import AccordError, InvalidPath, PeerUnreachable
+from accord.errors import AccordError, IntegrityError, InvalidPath, PeerUnreachable, StoreFailed
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix
 from accord.model.verdict import Answer, Checking, Damaged, Present
 from accord.peers.answers import encode_answer
 from accord.peers.failures import failed, reason_of
 from accord.peers.framing import data_header
-from accord.peers.wire import End, Failed, Failure, Fetch, List, Memories, Message, Page, Recall, Working
+from accord.peers.message import Message
+from accord.peers.wire import (
+    MAX_CHUNKS_PER_FRAME,
+    ChunkList,
+    ChunksOf,
+    End,
+    Failed,
+    Failure,
+    Fetch,
+    List,
+    Memories,
+    Page,
+    Recall,
+    Working,
+)
 from accord.store.port import BLOCK_BYTES, Copy, Store, is_answer
 
 PAGE_FRAME_BYTES = 1024 * 1024
@@ -47,7 +61,9 @@ class Outlet(Protocol):
         ...
 
 
-async def send_transfer(outlet: Outlet, store: Store, request: Fetch | List | Recall, *, hash_wait_s: float) -> None:
+async def send_transfer(
+    outlet: Outlet, store: Store, request: Fetch | List | Recall | ChunksOf, *, hash_wait_s: float
+) -> None:
     """Conduct one transfer to its `End` or `Failed`. Raises `PeerUnreachable` for a request that makes no sense."""
     transfer = _Transfer(outlet, store, request.patience_ms / 1000, hash_wait_s)
     try:
@@ -58,6 +74,8 @@ async def send_transfer(outlet: Outlet, store: Store, request: Fetch | List | Re
                 await transfer.listing(request)
             case Recall():
                 await transfer.memories(request)
+            case ChunksOf():
+                await transfer.chunks(request)
         outlet.send(End())
     except _Ended as ended:
         outlet.send(Failed(ended.failure.value, ended.detail))
@@ -118,6 +136,19 @@ class _Transfer:
             self._outlet.send(Memories(events, [one.is_current for one in some], [one.is_kept for one in some]))
             await self._outlet.drain()
 
+    async def chunks(self, request: ChunksOf) -> None:
+        copy = await self._version(FilePath(request.path), Digest(request.digest))
+        try:
+            chunks = await self._alive(copy.chunks())
+        except IntegrityError:
+            raise await self._found_out(copy) from None
+        finally:
+            copy.close()
+        for at in range(0, len(chunks), MAX_CHUNKS_PER_FRAME):
+            some = chunks[at : at + MAX_CHUNKS_PER_FRAME]
+            self._outlet.send(ChunkList([chunk.size for chunk in some], b"".join(chunk.digest for chunk in some)))
+            await self._outlet.drain()
+
     async def _version(self, path: FilePath, digest: Digest) -> Copy:
         """The copy at the path, if it is that version; otherwise wherever else that is kept."""
         held = await self._opened(path)
@@ -159,7 +190,10 @@ class _Transfer:
             wanted = min(BLOCK_BYTES, stop - offset)
             block = copy.read_now(offset, wanted)
             if block is None:
-                block = await copy.read(offset, wanted)
+                try:
+                    block = await copy.read(offset, wanted)
+                except StoreFailed as error:
+                    raise await self._found_out(copy) from error
             if len(block) != wanted:
                 raise _Ended(Failure.CHANGED, _CHANGED)
             self._outlet.write(data_header(wanted), block)
