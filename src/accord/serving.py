@@ -1,7 +1,7 @@
 """The composition root: puts one server together from its parts, runs it, and takes it apart in order.
 
-Only here do the engine and the concrete store, peers and HTTP server meet. What is served is decided elsewhere; what is told to a
-server comes from `config`.
+Only here and in `assembly`, which puts the engine together, do the engine and the concrete store, peers and HTTP server meet. What is
+served is decided elsewhere; what is told to a server comes from `config`.
 
     port → store → peers → HTTP           in this order it starts, and in the reverse it ends: no new requests, those under way get
                                           some seconds, then the peers are left, then the store is closed
@@ -14,7 +14,6 @@ import gc
 import os
 import resource
 import signal
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -24,29 +23,26 @@ import structlog
 import uvloop
 
 from accord.addresses import ServerSpec
+from accord.assembly import Engine, engine
 from accord.config import Config, Flags, load_config
-from accord.engine.copy import Copier
-from accord.engine.debts import Payer
-from accord.engine.heal import Healer
-from accord.engine.heal_queue import HealQueue
-from accord.engine.history import Historian
-from accord.engine.read import Reader
-from accord.engine.retention import Retention
-from accord.engine.update import Updater
-from accord.engine.write import Writer
 from accord.errors import CannotStart, ConfigError
 from accord.logs import configure_logging
-from accord.model.names import PRIVATE_FOLDER, ServerName
+from accord.model.names import ServerName
 from accord.peers.cluster import PeerLinks
 from accord.peers.port import Peers
 from accord.server.app import make_app
 from accord.server.files import FileRoute
-from accord.server.hosting import STOP_PATIENCE_S, HttpServer, bound_socket, http_server, until_listening, until_stopped
-from accord.server.metrics import Metrics
+from accord.server.hosting import (
+    STOP_PATIENCE_S,
+    HttpServer,
+    bound_socket,
+    http_server,
+    keep_freed_memory,
+    until_listening,
+    until_stopped,
+)
 from accord.server.peer_service import PeerService
 from accord.server.protocol import Handlers
-from accord.server.services import Services
-from accord.server.upload_files import UploadFiles
 from accord.server.writing import WriteRoute
 from accord.store.directory import open_directory_store
 from accord.store.port import Store
@@ -97,80 +93,14 @@ async def start_server(config: Config, name: str) -> AsyncIterator[RunningServer
         )
         ending.push_async_callback(store.close)
         peers = _peer_links(config, spec.name)
-        engine = await ending.enter_async_context(_engine(config, spec.name, root, store, peers))
-        answering = _peer_service(config, spec.name, store, engine)
-        handlers = Handlers(FileRoute(engine.services), answering.accept, WriteRoute(engine.services))
-        http = http_server(make_app(engine.services), handlers)
+        parts = await ending.enter_async_context(engine(config, spec.name, root, store, peers))
+        answering = _peer_service(config, spec.name, store, parts)
+        handlers = Handlers(FileRoute(parts.services), answering.accept, WriteRoute(parts.services))
+        http = http_server(make_app(parts.services), handlers)
         running = asyncio.create_task(http.serve([listener]), name="http")
         ending.push_async_callback(until_stopped, http, answering, running)
         await until_listening(http, running, host, port)
         yield RunningServer(spec.name, host, listener.getsockname()[1], root, peers, store, http)
-
-
-@dataclass(frozen=True, slots=True)
-class _Engine:
-    """What a server does, put together."""
-
-    services: Services
-    updater: Updater
-    healing: HealQueue
-
-
-@asynccontextmanager
-async def _engine(config: Config, me: ServerName, root: Path, store: Store, peers: PeerLinks) -> AsyncIterator[_Engine]:
-    now_s = asyncio.get_running_loop().time
-    async with AsyncExitStack() as ending:
-        payer = Payer(store, peers)
-        peers.on_up(payer.pay)
-        await peers.start()
-        ending.push_async_callback(peers.close)
-        healer = Healer(store, now_s=now_s, given_up=lambda path: healing.suggest(path))
-        ending.push_async_callback(healer.settle)
-        reader = Reader(
-            me,
-            store,
-            peers,
-            healer,
-            hash_wait_s=config.hash_wait_s,
-            lacking=lambda path: healing.suggest(path),
-        )
-        ending.push_async_callback(reader.close)
-        updater = Updater(store, peers, reader, hash_wait_s=config.hash_wait_s)
-        healing = HealQueue(updater, now_s=now_s)
-        ending.push_async_callback(healing.close)
-        writer = Writer(
-            me,
-            store,
-            peers,
-            reader,
-            min_copies=config.min_copies,
-            now_ns=time.time_ns,
-            now_s=now_s,
-            hash_wait_s=config.hash_wait_s,
-            unpaid=payer.pay,
-        )
-        historian = Historian(me, store, peers)
-        retention = Retention(store)
-        retention.start()
-        ending.push_async_callback(retention.close)
-        payer.start()
-        ending.push_async_callback(payer.close)
-        uploads = UploadFiles(root / PRIVATE_FOLDER / "uploads")
-        uploads.start()
-        ending.push_async_callback(uploads.close)
-        services = Services(
-            name=me,
-            cluster=config.cluster,
-            reader=reader,
-            writer=writer,
-            copier=Copier(writer, historian),
-            historian=historian,
-            store=store,
-            peers=peers,
-            metrics=Metrics(peers.statuses, store.debts),
-            uploads=uploads,
-        )
-        yield _Engine(services, updater, healing)
 
 
 async def serve(config: Config, name: str) -> None:
@@ -206,6 +136,7 @@ def serve_blocking(config: Config, name: str) -> None:
     # What a listing makes is freed by counting references; looking for cycles in it would cost as much as the listing itself.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(config, name))
 
@@ -223,7 +154,7 @@ def _peer_links(config: Config, me: ServerName) -> PeerLinks:
     return PeerLinks(me, config.cluster, config.key.secret, config.peers_of(me), peer_timeout_s=config.peer_timeout_s)
 
 
-def _peer_service(config: Config, me: ServerName, store: Store, engine: _Engine) -> PeerService:
+def _peer_service(config: Config, me: ServerName, store: Store, engine: Engine) -> PeerService:
     assert config.key is not None, "load_config makes a key where none was given"
     known = config.peers_of(me).keys()
     return PeerService(
@@ -233,6 +164,7 @@ def _peer_service(config: Config, me: ServerName, store: Store, engine: _Engine)
         known,
         store,
         changes=engine.updater,
+        requests=engine.requests,
         suggested=engine.healing.suggest,
         hash_wait_s=config.hash_wait_s,
     )

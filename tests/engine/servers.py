@@ -12,9 +12,15 @@ from accord.engine.debts import Payer
 from accord.engine.heal import Healer
 from accord.engine.heal_queue import HealQueue
 from accord.engine.history import Historian
+from accord.engine.mending import Mender
+from accord.engine.progress import SyncProgress
 from accord.engine.read import Reader
+from accord.engine.recheck import Recheck
+from accord.engine.strangers import Strangers
+from accord.engine.sync import Syncer
 from accord.engine.update import Updater
 from accord.engine.write import Wish, Writer, Written
+from accord.model.fingerprints import WHOLE, Fingerprint
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.verdict import Verdict
 from accord.model.versions import Context
@@ -24,6 +30,7 @@ from accord.testing.memory_peers import MemoryPeers
 from accord.testing.memory_store import MemoryStore
 
 PATH = FilePath("notes.txt")
+KEEP_TOMBSTONES_S = 90 * 24 * 3600.0
 
 
 class Node:
@@ -34,6 +41,8 @@ class Node:
         self.store = stores[name]
         others = {other: store for other, store in stores.items() if other != name}
         self.peers = MemoryPeers(others, me=name)
+        self.now_ns = 1_700_000_000_000_000_000
+        """The time of day, which goes on when a test says so."""
         self._times = itertools.count(1_000_000_000_000, 1_000_000)
         now_s = asyncio.get_running_loop().time
         self.payer = Payer(self.store, self.peers)
@@ -43,7 +52,8 @@ class Node:
             name, self.store, self.peers, self.healer, hash_wait_s=5.0, lacking=lambda path: self.healing.suggest(path)
         )
         self.updater = Updater(self.store, self.peers, self.reader, hash_wait_s=5.0)
-        self.healing = HealQueue(self.updater, now_s=now_s)
+        self.healing = HealQueue(self.updater, look_again=self.reader.look_again)
+        self.peers.on_up(self.healing.wake)
         self.writer = Writer(
             name,
             self.store,
@@ -55,6 +65,21 @@ class Node:
             hash_wait_s=5.0,
             unpaid=self.payer.pay,
         )
+        self.strangers = Strangers(
+            self.store, self.peers, keep_tombstones_s=KEEP_TOMBSTONES_S, now_ns=lambda: self.now_ns
+        )
+        self.syncer = Syncer(
+            self.store,
+            self.peers,
+            self.healing,
+            self.reader,
+            self.strangers,
+            every_s=None,
+            now_ns=lambda: self.now_ns,
+        )
+        self.peers.on_up(self.syncer.up)
+        self.mender = Mender(self.store, self.healing)
+        self.recheck = Recheck(self.store, self.reader, self.mender, self.strangers)
         self.historian = Historian(name, self.store, self.peers)
         self.copier = Copier(self.writer, self.historian)
 
@@ -69,6 +94,11 @@ class Node:
             return await writing.finish()
         finally:
             await writing.abort()
+
+    async def found(self, path: str, content: bytes) -> None:
+        """Somebody put it there, and this server has come upon it."""
+        self.store.put_outside(path, content)
+        await self.store.examine(FilePath(path), wait_s=1)
 
     async def delete(self, path: FilePath = PATH, *, seen: Context | None = None) -> Written:
         return await self.writer.delete(path, Wish(Conditions(seen=seen)))
@@ -89,6 +119,9 @@ class Node:
 
     async def close(self) -> None:
         await self.payer.close()
+        await self.recheck.close()
+        await self.mender.close()
+        await self.syncer.close()
         await self.healing.close()
         await self.reader.close()
         await self.healer.settle()
@@ -128,6 +161,18 @@ class Servers:
             for name in list(node.store.debts()):
                 if node.peers.faults[name].down is None:
                     await node.payer.replay(name)
+
+    async def sync(self) -> list[SyncProgress]:
+        """Every server compares with every other it can reach, one after the other."""
+        return [
+            await node.syncer.run(peer)
+            for node in self.nodes
+            for peer in node.peers.names
+            if node.peers.faults[peer].down is None
+        ]
+
+    async def fingerprints(self) -> list[Fingerprint]:
+        return [(await node.store.summaries([WHOLE]))[0] for node in self.nodes]
 
     async def mend(self, *paths: FilePath) -> None:
         """Every server brings the paths up to date, as suggestions would have it."""

@@ -64,6 +64,9 @@ class Gated:
     def takes_in(self) -> bool:
         return True
 
+    async def is_estranged(self, path: FilePath) -> bool:
+        return await self.store.is_estranged(path)
+
     async def receive(self, size: int | None) -> Incoming:
         incoming = await self.store.receive(size)
         self.at_work.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -35,15 +36,17 @@ class Clock:
 class Trio:
     """`mine` is server1's store. What a test writes into `second` and `third` is there before it is asked for."""
 
-    def __init__(self, *, hash_wait_s: float = 5.0) -> None:
+    def __init__(self, *, hash_wait_s: float = 5.0, keep_tombstones_s: float = math.inf) -> None:
         self.mine, self.second, self.third = (MemoryStore(name) for name in (ME, SECOND, THIRD))
         self.peers = MemoryPeers({SECOND: self.second, THIRD: self.third})
         self.clock = Clock()
         self.given_up: list[FilePath] = []
         self.healer = Healer(self.mine, now_s=self.clock, given_up=self.given_up.append)
         self.reader = Reader(ME, self.mine, self.peers, self.healer, hash_wait_s=hash_wait_s)
-        self.updater = Updater(self.mine, self.peers, self.reader, hash_wait_s=hash_wait_s)
-        self.queue = HealQueue(self.updater, now_s=self.clock)
+        self.updater = Updater(
+            self.mine, self.peers, self.reader, hash_wait_s=hash_wait_s, keep_tombstones_s=keep_tombstones_s
+        )
+        self.queue = HealQueue(self.updater, look_again=self.reader.look_again)
 
     async def body(self, path: FilePath = PATH) -> tuple[Reading, Body]:
         reading = await self.reader.read(path)

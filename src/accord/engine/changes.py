@@ -28,6 +28,7 @@ class ChangeHandler(Protocol):
         """
         ...
 
-    async def update(self, path: FilePath) -> str | None:
-        """Bring one path up to date: None, or why it is not, as it reads after this server's name."""
+    async def update(self, path: FilePath, *, is_news: bool = False) -> str | None:
+        """Bring one path up to date: None, or why it is not, as it reads after this server's name. What only a stranger has is left
+        alone (`store.inventory.Inventory.deem_estranged`), but for `is_news`: somebody has just changed it."""
         ...

@@ -14,10 +14,11 @@ from typing import TypeGuard
 
 import structlog
 
-from accord.errors import AccordError, IntegrityError
+from accord.errors import AccordError, IntegrityError, Unavailable
 from accord.model.names import FilePath
 from accord.model.repair import lacks, needs
-from accord.model.verdict import Answer, Kind, Known, Verdict
+from accord.model.verdict import Absent, Answer, Kind, Known, Verdict
+from accord.model.versions import EMPTY_CLOCK
 from accord.store.port import Change, Incoming, Store
 
 MAX_HEALS_AT_ONCE = 16
@@ -162,8 +163,16 @@ class HealingTee:
 
     async def _take(self, block: bytes) -> None:
         if self._incoming is None:
+            if await self._is_left_alone():
+                raise Unavailable("Only a server that was away for long has it.", path=self.path)
             self._incoming = await self._store.receive(self._verdict.version.version.size)
         await self._incoming.write(block)
+
+    async def _is_left_alone(self) -> bool:
+        """As in `engine.update`: what only a stranger has is not taken over."""
+        local = self._local
+        is_unknown = isinstance(local, Absent) and local.clock == EMPTY_CLOCK
+        return is_unknown and len(self._verdict.version.holders) < 2 and await self._store.is_estranged(self.path)
 
     async def _committed(self, incoming: Incoming) -> None:
         verdict, digest = self._verdict, self._verdict.version.version.digest

@@ -13,9 +13,11 @@ from enum import Enum
 
 import structlog
 
+from accord.engine.delta import Delta
 from accord.engine.heal import Healer, nobody_told
 from accord.engine.holders import Holders
 from accord.engine.kept import KeptBody
+from accord.engine.making import Moved, Wanted
 from accord.engine.proofs import Proofs
 from accord.engine.remote import RemoteBody
 from accord.engine.transfer import Body, CopyFailed, LocalBody, Tee
@@ -23,6 +25,7 @@ from accord.errors import DamagedEverywhere, InvalidQuery, StillChecking, Unavai
 from accord.model.names import Digest, DigestPrefix, FilePath, ServerName
 from accord.model.repair import lacks
 from accord.model.verdict import (
+    DIFFERENCES,
     Answer,
     Checking,
     HeldVersion,
@@ -106,9 +109,13 @@ class Reader:
         self._hash_wait_s = hash_wait_s
         self._holders = Holders(peers)
         self._proofs = Proofs(wait_s=hash_wait_s)
+        self.moved = Moved()
+        self._delta = Delta(store, peers, self._holders, self.moved)
 
-    async def read(self, path: FilePath, verify: Verify = Verify.STAT) -> Reading:
-        """The verdict on `path`, taken now. Never raises for the state of a file or of a server."""
+    async def read(self, path: FilePath, verify: Verify = Verify.STAT, *, tells: bool = True) -> Reading:
+        """The verdict on `path`, taken now. Never raises for the state of a file or of a server. `tells` False: for those who mend,
+        and not for somebody who wants the file. They tell nobody of what he lacks, or two servers that both leave a path alone would
+        go on telling each other."""
         asked = self._ask(path, verify)
         held: Copy | Answer | None = self._store.glance(path) if verify is not Verify.CONTENT else None
         if held is None:
@@ -120,7 +127,7 @@ class Reader:
             if mine is not None:
                 mine.close()
             raise
-        return self._reading(path, mine, local, answers)
+        return self._reading(path, mine, local, answers, tells=tells)
 
     def begin(self, path: FilePath, verify: Verify) -> Begun | None:
         """The first half of an everyday read: this server's copy is at hand, and the peers are asked. None where it takes a wait to
@@ -136,18 +143,36 @@ class Reader:
         return self._reading(begun.path, begun.mine, local, answers)
 
     def _reading(
-        self, path: FilePath, mine: Copy | None, local: Answer, answers: Mapping[ServerName, Answer]
+        self,
+        path: FilePath,
+        mine: Copy | None,
+        local: Answer,
+        answers: Mapping[ServerName, Answer],
+        *,
+        tells: bool = True,
     ) -> Reading:
         if isinstance(local, Present):
             answers = _believable(local, answers)
-        return Reading(self.judge(path, answers), answers, local, mine)
+        return Reading(self.judge(path, answers, tells=tells), answers, local, mine)
 
-    def judge(self, path: FilePath, answers: Mapping[ServerName, Answer]) -> Verdict:
-        """The verdict on answers that are known already; whoever lacks something is told."""
+    def judge(self, path: FilePath, answers: Mapping[ServerName, Answer], *, tells: bool = True) -> Verdict:
+        """The verdict on answers that are known already; whoever lacks something is told, unless nobody is to be (`read`)."""
         verdict = compare(path, answers)
-        if verdict.kind in _MENDED:
+        if verdict.kind is not Kind.IDENTICAL or self._store.is_difference(path):
+            self._note(verdict)
+        if tells and verdict.kind in _MENDED:
             self._suggest_healing(verdict, answers)
         return verdict
+
+    def _note(self, verdict: Verdict) -> None:
+        """What is no difference among those who answered may still be one with those who did not."""
+        if verdict.kind in DIFFERENCES or not verdict.silent:
+            self._store.note_verdict(verdict.path, verdict.kind)
+
+    async def look_again(self, path: FilePath) -> None:
+        """Take the verdict anew where it was a difference when it was last taken, so that it no longer counts as one if it is none."""
+        if self._store.is_difference(path):
+            (await self.read(path, tells=False)).close()
 
     def body(self, reading: Reading, version: HeldVersion) -> Body:
         """Where the bytes of `version` come from: this server, else another, taken in on the way where this one lacks them.
@@ -182,15 +207,23 @@ class Reader:
         )
 
     async def take_in(self, path: FilePath, version: HeldVersion) -> Incoming:
-        """The bytes of `version` from other servers, finished. Raises `DamagedEverywhere` where no other has them, and what fetching
-        and receiving do; then nothing is left."""
-        if not any(holder != self.name for holder in version.holders):
+        """The bytes of `version` from other servers, finished; made out of what is here of the path, where that spares the way. Raises
+        `DamagedEverywhere` where no other has them, and what fetching and receiving do; then nothing is left."""
+        digest, size = version.version.digest, version.version.size
+        assert digest is not None, "a tombstone has no bytes"
+        others = [holder for holder in version.holders if holder != self.name]
+        if not others:
             raise DamagedEverywhere("No server that answered has a good copy of this version.", path=path)
+        made = await self._delta.take_in(Wanted(path, digest, size, others))
+        return made or await self._taken_in_whole(path, version)
+
+    async def _taken_in_whole(self, path: FilePath, version: HeldVersion) -> Incoming:
         incoming = await self._store.receive(version.version.size)
         try:
             async with aclosing(self.fetched(path, version).blocks()) as blocks:
                 async for block in blocks:
                     await incoming.write(block)
+                    self.moved.fetched_bytes += len(block)
             await incoming.finish()
         except BaseException:
             await incoming.abort()

@@ -1,11 +1,12 @@
-"""Letting go of old versions in the background: one bounded unit of work after the other, then a pause.
+"""Letting go of old versions and old deletions in the background: one bounded unit of work after the other, then a pause.
 
-What is old is decided in `model.history`; how it is let go, by the store.
+Which versions are old is decided in `model.history`; how all is let go, by the store.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -16,14 +17,25 @@ PAUSE_S = 60.0
 BETWEEN_UNITS_S = 0.05
 """The disk belongs to whoever reads and writes."""
 
+TOMBSTONES_AT_ONCE = 1_000
+_NS_PER_S = 1_000_000_000
+_S_PER_DAY = 86_400
+
 _log = structlog.get_logger("accord.history")
 
 
-class Retention:
-    """Keeps one store's history within its bounds, from `start` until `close`."""
+def tombstones_kept_s(keep_tombstones_days: int, keep_days: int) -> float:
+    """A deletion is known at least for as long as the versions before it may be restored."""
+    return float(max(keep_tombstones_days, keep_days) * _S_PER_DAY)
 
-    def __init__(self, store: Store) -> None:
+
+class Retention:
+    """Keeps one store's history within its bounds, from `start` until `close`. Deletions are forgotten after `keep_tombstones_s`."""
+
+    def __init__(self, store: Store, *, keep_tombstones_s: float, now_ns: Callable[[], int]) -> None:
         self._store = store
+        self._keep_tombstones_ns = int(keep_tombstones_s * _NS_PER_S)
+        self._now_ns = now_ns
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -36,17 +48,21 @@ class Retention:
 
     async def _work(self) -> None:
         while True:
-            let_go = 0
-            while more := await self._unit():
-                let_go += more
-                await asyncio.sleep(BETWEEN_UNITS_S)
-            if let_go:
-                _log.info("old versions were let go", versions=let_go)
+            for what, unit in (("versions", self._store.expire), ("deletions", self._drop_tombstones)):
+                let_go = 0
+                while more := await self._done(what, unit):
+                    let_go += more
+                    await asyncio.sleep(BETWEEN_UNITS_S)
+                if let_go:
+                    _log.info(f"old {what} were let go", **{what: let_go})
             await asyncio.sleep(PAUSE_S)
 
-    async def _unit(self) -> int:
+    async def _drop_tombstones(self) -> int:
+        return await self._store.drop_tombstones(self._now_ns() - self._keep_tombstones_ns, TOMBSTONES_AT_ONCE)
+
+    async def _done(self, what: str, unit: Callable[[], Awaitable[int]]) -> int:
         try:
-            return await self._store.expire()
+            return await unit()
         except AccordError as error:
-            _log.warning("old versions could not be let go", reason=error.detail)
+            _log.warning(f"old {what} could not be let go", reason=error.detail)
             return 0

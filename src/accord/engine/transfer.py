@@ -17,7 +17,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from accord.errors import ChangedWhileReading, IntegrityError, StillChecking
+from accord.errors import ChangedWhileReading, IntegrityError, StillChecking, StoreFailed
 from accord.model.names import Digest
 from accord.store.port import BLOCK_BYTES, Copy
 
@@ -123,16 +123,23 @@ class LocalBody:
             return
         digests = await self._block_digests()
         for number, first, end in block_spans(start, stop):
-            block = await self._copy.read(number * BLOCK_BYTES, BLOCK_BYTES)
+            block = await self._read(number * BLOCK_BYTES, BLOCK_BYTES)
             if await hashed(block) != digests[number]:
                 raise CopyFailed(self._copy)
             yield block[first:end]
 
     async def _read_hashed(self, hasher: blake3, offset: int) -> bytes:
         # One byte past the end is asked for, so that a file that grew is noticed.
-        block = await self._copy.read(offset, min(BLOCK_BYTES, self.size + 1 - offset))
+        block = await self._read(offset, min(BLOCK_BYTES, self.size + 1 - offset))
         await asyncio.get_running_loop().run_in_executor(_hashing, hasher.update, block)
         return block
+
+    async def _read(self, offset: int, length: int) -> bytes:
+        """What the disk cannot read is as wrong as what does not match: another server may have it."""
+        try:
+            return await self._copy.read(offset, length)
+        except StoreFailed as error:
+            raise CopyFailed(self._copy) from error
 
     async def _block_digests(self) -> Sequence[bytes]:
         if self._known is not None:
@@ -158,3 +165,13 @@ async def fed(hasher: blake3, block: bytes | memoryview) -> None:
 
 async def hashed(block: bytes) -> bytes:
     return await asyncio.get_running_loop().run_in_executor(_hashing, lambda: blake3(block).digest())
+
+
+async def matching(pieces: Sequence[memoryview], digests: Sequence[Digest]) -> int:
+    """How many of the pieces, from the first on, have the digests that they should have."""
+    return await asyncio.get_running_loop().run_in_executor(_hashing, _matching, pieces, digests)
+
+
+def _matching(pieces: Sequence[memoryview], digests: Sequence[Digest]) -> int:
+    pairs = enumerate(zip(pieces, digests, strict=True))
+    return next((number for number, (piece, digest) in pairs if blake3(piece).digest() != digest), len(pieces))

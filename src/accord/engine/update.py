@@ -7,16 +7,17 @@ and doing it twice changes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import structlog
 
-from accord.engine.read import Reader, require_known
+from accord.engine.read import Reader, Reading, require_known
 from accord.errors import AccordError, ChangedWhileReading, Conflict, Unavailable
 from accord.model.history import Event
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.placement import current_contents
-from accord.model.repair import lacks, needs
+from accord.model.repair import deleted_age_s, is_outlived, lacks, needs
 from accord.model.verdict import (
     EMPTY_FOLDER,
     Absent,
@@ -24,10 +25,12 @@ from accord.model.verdict import (
     HeldVersion,
     Kind,
     Known,
+    is_known,
     keeps,
 )
-from accord.model.versions import Clock, Version, discard, found_actor, found_again, merge
+from accord.model.versions import EMPTY_CLOCK, Clock, Version, discard, found_actor, found_again, merge
 from accord.peers.port import Peers
+from accord.store.path_locks import PathLocks
 from accord.store.port import Change, Committed, Incoming, Store
 
 TRIES = 8
@@ -39,11 +42,15 @@ _log = structlog.get_logger("accord.heal")
 class Updater:
     """Updates one server's store. Keeps `engine.changes.ChangeHandler`."""
 
-    def __init__(self, store: Store, peers: Peers, reader: Reader, *, hash_wait_s: float) -> None:
+    def __init__(
+        self, store: Store, peers: Peers, reader: Reader, *, hash_wait_s: float, keep_tombstones_s: float = math.inf
+    ) -> None:
         self._store = store
         self._peers = peers
         self._reader = reader
         self._hash_wait_s = hash_wait_s
+        self._keep_tombstones_s = keep_tombstones_s
+        self._updating = PathLocks()
 
     async def adopt(
         self, sender: ServerName, path: FilePath, clock: Clock, events: Sequence[Event], incoming: Sequence[Incoming]
@@ -70,20 +77,21 @@ class Updater:
             for one in taken:
                 await one.abort()
 
-    async def update(self, path: FilePath) -> str | None:
+    async def update(self, path: FilePath, *, is_news: bool = False) -> str | None:
         """Compare with all servers and take over what is lacking. None if there is nothing more to take over from those who answered,
-        otherwise why there still is."""
+        otherwise why there still is. See `engine.changes.ChangeHandler` for what is left alone."""
         try:
-            for _ in range(TRIES):
-                if await self._update(path):
-                    return None
+            async with self._updating.of([path]):  # whoever comes second finds it done: nothing is fetched twice
+                for _ in range(TRIES):
+                    if await self._update(path, is_news=is_news):
+                        return None
         except AccordError as error:
             return error.detail.removesuffix(".")
         return "the file is being changed, again and again"
 
-    async def _update(self, path: FilePath) -> bool:
+    async def _update(self, path: FilePath, *, is_news: bool) -> bool:
         """False when the path changed meanwhile."""
-        reading = await self._reader.read(path)
+        reading = await self._reader.read(path, tells=False)
         taken: list[Incoming] = []
         try:
             verdict, local = reading.verdict, require_known(path, reading.local)
@@ -91,6 +99,10 @@ class Updater:
             if verdict.kind is Kind.DIVERGED and await self._knew_it(path, local, clock):
                 return False  # there is one rival less: look again
             if not lacks(verdict, local) and merge(local.clock, clock) == local.clock:
+                return True
+            if is_outlived(verdict, local, reading.answers.values(), self._keep_tombstones_s):
+                return True
+            if not is_news and await self._is_left_alone(path, reading):
                 return True
             if not self._store.takes_in():
                 raise Unavailable("This server takes nothing in now.", path=path)
@@ -101,7 +113,8 @@ class Updater:
                 if held.version.digest in wanted:
                     taken.append(await self._content(path, held))
             events = await self._remembered(path, clock, verdict.versions)
-            done = await self._commit(path, local, clock, taken, events) is not None
+            age_s = deleted_age_s(reading.answers.values())
+            done = await self._commit(path, local, clock, taken, events, age_s) is not None
             if done:
                 _log.info("brought up to date", path=path, verdict=verdict.kind.value)
             return done
@@ -109,6 +122,15 @@ class Updater:
             reading.close()
             for one in taken:
                 await one.abort()
+
+    async def _is_left_alone(self, path: FilePath, reading: Reading) -> bool:
+        """Whether it may have been deleted while the only server that knows it was away. Once two know it, it is no longer only a
+        stranger's."""
+        local = reading.local
+        if not isinstance(local, Absent) or local.clock != EMPTY_CLOCK:
+            return False
+        knowing = [answer for answer in reading.answers.values() if is_known(answer) and answer.clock != EMPTY_CLOCK]
+        return len(knowing) < 2 and await self._store.is_estranged(path)
 
     async def _knew_it(self, path: FilePath, local: Known, clock: Clock) -> bool:
         """Whether what another server found without knowing the path (its index was lost, it has just joined) is in this server's
@@ -123,10 +145,16 @@ class Updater:
         return await self._commit(path, local, discard(local.clock, seen), (), ()) is not None
 
     async def _commit(
-        self, path: FilePath, local: Known, clock: Clock, taken: Sequence[Incoming], events: Sequence[Event]
+        self,
+        path: FilePath,
+        local: Known,
+        clock: Clock,
+        taken: Sequence[Incoming],
+        events: Sequence[Event],
+        deleted_age_s: int = 0,
     ) -> Committed | None:
         """None when the path is no longer as `local` has it."""
-        change = Change(path, local.clock, clock, tuple(taken), tuple(events))
+        change = Change(path, local.clock, clock, tuple(taken), tuple(events), deleted_age_s=deleted_age_s)
         async with self._store.locked(path):
             done = await self._store.commit([change])
         return None if done is None else done[0]

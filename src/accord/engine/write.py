@@ -248,7 +248,7 @@ class Writer:
         verdict = compare(path, answers)
         self._check(verdict, answers, wish, deletes=version.is_tombstone)
         seen = covered(verdict, wish.conditions)
-        minted = mint(local.clock, verdict.clock, seen, self.store.actor, version)
+        minted = mint(local.clock, verdict.clock, seen, self.store.actor, version, floor=self.store.floor)
         deed = Deed.RESOLVE if verdict.kind is Kind.DIVERGED and len(minted.supersedes) > 1 else wish.deed
         before = minted.supersedes
         if (

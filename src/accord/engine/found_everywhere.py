@@ -1,0 +1,95 @@
+"""The odd copies and the colliding names of all servers, merged in the order of their paths, a page at a time.
+
+A server that cannot be asked is named, and what it knows is missing. What is odd about a copy is `model.findings`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from accord.engine.questions import Clash, ClashPage, FindingPage, FoundCopy, Part, Question
+from accord.engine.status import Status
+from accord.errors import PeerUnreachable
+from accord.model.names import ServerName
+
+_Entry = TypeVar("_Entry", FoundCopy, Clash)
+_Page = TypeVar("_Page", FindingPage, ClashPage)
+
+
+@dataclass(frozen=True, slots=True)
+class Everywhere(Generic[_Entry]):
+    """`next` is the path to go on behind, None at the end. `servers` has all, each with why it could not be asked, or None."""
+
+    entries: tuple[tuple[ServerName, _Entry], ...]
+    next: str | None
+    servers: tuple[tuple[ServerName, str | None], ...]
+
+
+async def findings_everywhere(status: Status, question: Question, limit: int) -> Everywhere[FoundCopy]:
+    """About `limit` of the findings that are known now; of those of an ordered run, where the question has its number."""
+    part = Part.RECENT if question.number else Part.FINDINGS
+    asked = msgspec.structs.replace(question, part=part)
+    told = await asyncio.gather(*(_pages(status, one, asked, limit, FindingPage, _entries) for one in status.names))
+    return _merged(status.names, told, limit)
+
+
+async def clashes_everywhere(status: Status, question: Question, limit: int) -> Everywhere[Clash]:
+    """About `limit` of the names that would collide elsewhere."""
+    asked = msgspec.structs.replace(question, part=Part.CLASHES)
+    told = await asyncio.gather(*(_pages(status, one, asked, limit, ClashPage, _clashes) for one in status.names))
+    return _merged(status.names, told, limit)
+
+
+def _entries(page: FindingPage) -> tuple[FoundCopy, ...]:
+    return page.entries
+
+
+def _clashes(page: ClashPage) -> tuple[Clash, ...]:
+    return page.entries
+
+
+async def _pages(
+    status: Status,
+    server: ServerName,
+    question: Question,
+    limit: int,
+    kind: type[_Page],
+    entries_of: Callable[[_Page], tuple[_Entry, ...]],
+) -> tuple[list[_Entry], bool, str | None]:
+    """The first entries of one server, whether there are more, and why there are none."""
+    found: list[_Entry] = []
+    try:
+        while True:
+            page = await status.asked(server, question, kind)
+            some = entries_of(page)
+            if any(one.path <= question.after for one in some):
+                raise PeerUnreachable("its report is out of order")
+            found += some
+            if not page.more or not some or len(found) > limit:
+                return found, page.more, None
+            question = msgspec.structs.replace(question, after=some[-1].path)
+    except PeerUnreachable as error:
+        return [], False, error.detail
+
+
+def _merged(
+    names: Sequence[ServerName], told: Sequence[tuple[list[_Entry], bool, str | None]], limit: int
+) -> Everywhere[_Entry]:
+    """Up to a path where every server has told all it knows, and only whole paths."""
+    ends = [found[-1].path for found, more, _ in told if more]
+    all_found = sorted(
+        ((name, one) for name, (found, _, _) in zip(names, told, strict=True) for one in found),
+        key=lambda entry: (entry[1].path, entry[0]),
+    )
+    known = [entry for entry in all_found if not ends or entry[1].path <= min(ends)]
+    if len(known) > limit:
+        end = known[limit - 1][1].path
+        known = [entry for entry in known if entry[1].path <= end]
+    following = known[-1][1].path if known and (ends or len(known) < len(all_found)) else None
+    silent = tuple((name, reason) for name, (_, _, reason) in zip(names, told, strict=True))
+    return Everywhere(tuple(known), following, silent)
