@@ -11,10 +11,11 @@ import pytest
 
 from accord import cluster_key
 from accord.addresses import ServerSpec, is_loopback, parse_listen, parse_peer
-from accord.config import Config, Flags, load_config, parse_duration_s
+from accord.config import SETTINGS, Config, Flags, load_config
 from accord.errors import ConfigError
 from accord.model.names import ServerName
 from accord.model.versions import OutsideChanges
+from accord.quantities import interval_text, parse_duration_s, parse_interval_s, parse_rate_bytes, rate_text
 
 KEY = "k" * 40
 SERVERS = """
@@ -39,6 +40,13 @@ keep_versions = 3
 keep_days = 7
 peer_timeout = "500ms"
 hash_wait = "2m"
+scan_every = "90s"
+sync_every = "never"
+scrub_every = "7d"
+scrub_rate = "2MiB"
+scrub_share = 1
+watch = false
+keep_tombstones_days = 30
 """
     + SERVERS
 )
@@ -65,6 +73,9 @@ def test_the_file_says_it_all(tmp_path: Path) -> None:
     config = load(tmp_path, FULL)
     assert (config.cluster, config.min_copies, config.outside_changes) == ("home", 2, OutsideChanges.ADOPT)
     assert (config.keep_versions, config.keep_days, config.peer_timeout_s, config.hash_wait_s) == (3, 7, 0.5, 120)
+    assert (config.scan_every_s, config.sync_every_s, config.scrub_every_s) == (90, None, 7 * 86_400)
+    assert (config.scrub_bytes_per_s, config.scrub_share) == (2 << 20, 1)
+    assert (config.watch, config.keep_tombstones_days) == (False, 30)
     assert config.key is not None
     assert config.key.secret == KEY.encode()
     assert config.warnings == ()
@@ -77,6 +88,9 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     config = load(tmp_path, SERVERS)
     assert (config.cluster, config.min_copies, config.outside_changes) == ("accord", 1, OutsideChanges.DISPUTE)
     assert (config.keep_versions, config.keep_days, config.peer_timeout_s, config.hash_wait_s) == (10, 30, 1, 10)
+    assert (config.scan_every_s, config.sync_every_s, config.scrub_every_s) == (3600, 300, 30 * 86_400)
+    assert (config.scrub_bytes_per_s, config.scrub_share) == (50_000_000, 0.25)
+    assert (config.watch, config.keep_tombstones_days) == (True, 90)
     assert {origin for name, _, origin in config.shown() if name in ("min_copies", "peer_timeout")} == {"default"}
 
 
@@ -88,8 +102,24 @@ def test_flags_override_variables_and_those_the_file(tmp_path: Path) -> None:
     assert origins["min_copies"] == (1, "ACCORD_MIN_COPIES")
     assert origins["keep_days"] == (9, "--keep-days")
     assert origins["peer_timeout"] == ("3s", "--peer-timeout")
-    assert origins["hash_wait"] == ("120s", str(tmp_path / "accord.toml"))
+    assert origins["hash_wait"] == ("2m", str(tmp_path / "accord.toml"))
     assert origins["server.server1.url"] == ("http://127.0.0.1:65001", str(tmp_path / "accord.toml"))
+
+
+def test_what_is_said_elsewhere_may_be_text_where_the_file_has_none(tmp_path: Path) -> None:
+    environ = {"ACCORD_WATCH": "false", "ACCORD_SCRUB_SHARE": "0.5", "ACCORD_SCAN_EVERY": "never"}
+    config = load(tmp_path, SERVERS, environ, Flags({"sync_every": "250ms", "keep_tombstones_days": "1"}))
+    assert (config.watch, config.scrub_share, config.scan_every_s) == (False, 0.5, None)
+    assert (config.sync_every_s, config.keep_tombstones_days) == (0.25, 1)
+
+
+def test_every_setting_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    for text in (SERVERS, FULL):
+        config = load(tmp_path, text)
+        shown = {name: str(value) for name, value, _ in config.shown() if name in SETTINGS}
+        assert shown.keys() == SETTINGS.keys()
+        again = load(tmp_path, SERVERS, flags=Flags(shown))
+        assert {name: str(value) for name, value, _ in again.shown() if name in SETTINGS} == shown
 
 
 def test_the_key_is_never_shown(tmp_path: Path) -> None:
@@ -118,6 +148,18 @@ MISTAKES = {
     "duration without unit": ('[cluster]\npeer_timeout = "5"\n' + SERVERS, "peer_timeout = '5' is no duration"),
     "duration as number": ("[cluster]\npeer_timeout = 5\n" + SERVERS, "peer_timeout = 5 .*Expected `str`"),
     "no time at all": ('[cluster]\npeer_timeout = "0s"\n' + SERVERS, "more than zero"),
+    "interval without unit": ('[cluster]\nscan_every = "5"\n' + SERVERS, "scan_every = '5' is no duration.*'never'"),
+    "interval of a lifetime": ('[cluster]\nsync_every = "400d"\n' + SERVERS, "at most 366d, or 'never'"),
+    "rate as a number": ("[cluster]\nscrub_rate = 50\n" + SERVERS, "scrub_rate = 50 .*Expected `str`"),
+    "rate without unit": ('[cluster]\nscrub_rate = "50"\n' + SERVERS, "scrub_rate = '50' is no rate.*'50MB'"),
+    "rate of nothing": ('[cluster]\nscrub_rate = "0MB"\n' + SERVERS, "from 1kB"),
+    "no share": ("[cluster]\nscrub_share = 0.0\n" + SERVERS, "scrub_share = 0.0 .*> 0"),
+    "more than all of the time": ("[cluster]\nscrub_share = 1.5\n" + SERVERS, "scrub_share = 1.5 .*<= 1"),
+    "watching as text": ('[cluster]\nwatch = "yes"\n' + SERVERS, "watch = 'yes' .*Expected `bool`"),
+    "deletions forgotten at once": (
+        "[cluster]\nkeep_tombstones_days = 0\n" + SERVERS,
+        "keep_tombstones_days = 0 .*>= 1",
+    ),
     "too many copies": ("[cluster]\nmin_copies = 3\n" + SERVERS, "min_copies = 3 can never be reached.*2 servers"),
     "no server": ('[cluster]\nname = "x"\n', "1 to 9 servers; this one has 0"),
     "ten servers": (
@@ -307,3 +349,39 @@ def test_a_duration(text: str, seconds: float) -> None:
 def test_no_duration(text: str) -> None:
     with pytest.raises(ConfigError, match="wait"):
         parse_duration_s("wait", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30d", 2_592_000.0), ("200ms", 0.2), ("24h", 86_400.0), ("never", None), (" never ", None)]
+)
+def test_an_interval(text: str, seconds: float | None) -> None:
+    assert parse_interval_s("every", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "Never", "0s", "367d", "1w", "1", "-1s"])
+def test_no_interval(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"every.*never"):
+        parse_interval_s("every", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("50MB", 50_000_000), ("1.5 MiB", 1_572_864), ("1kB", 1000), ("1KiB", 1024), ("2GiB", 2 << 30)]
+)
+def test_a_rate(text: str, rate: int) -> None:
+    assert parse_rate_bytes("rate", text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "50", "50mb", "50 MB/s", "-1MB", "0.5kB", "1001GB", "1TB"])
+def test_no_rate(text: str) -> None:
+    with pytest.raises(ConfigError, match="rate"):
+        parse_rate_bytes("rate", text)
+
+
+@pytest.mark.parametrize("text", ["1s", "90s", "2m", "1h", "25h", "30d", "0.5s", "never"])
+def test_an_interval_is_shown_in_the_unit_that_fits(text: str) -> None:
+    assert interval_text(parse_interval_s("every", text)) == text
+
+
+@pytest.mark.parametrize("text", ["50MB", "2MiB", "1GiB", "3GB", "10KiB", "1.5kB"])
+def test_a_rate_is_shown_in_the_unit_that_fits(text: str) -> None:
+    assert rate_text(parse_rate_bytes("rate", text)) == text

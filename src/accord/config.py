@@ -8,11 +8,10 @@ What is done with the values is left to `serving`.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -29,9 +28,9 @@ from accord.cluster_key import (
 from accord.errors import ConfigError
 from accord.model.names import ServerName
 from accord.model.versions import OutsideChanges
+from accord.quantities import interval_text, parse_duration_s, parse_interval_s, parse_rate_bytes, rate_text
 
 FILE_VARIABLE = "ACCORD_CONFIG"
-MAX_DURATION_S = 3600.0
 DEFAULT = "default"
 
 _COUNT = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
@@ -43,18 +42,48 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
     "keep_days": (_COUNT, 30),
     "peer_timeout": (str, "1s"),
     "hash_wait": (str, "10s"),
+    "scan_every": (str, "1h"),
+    "sync_every": (str, "5m"),
+    "scrub_every": (str, "30d"),
+    "scrub_rate": (str, "50MB"),
+    "scrub_share": (Annotated[float, msgspec.Meta(gt=0, le=1)], 0.25),
+    "watch": (bool, True),
+    "keep_tombstones_days": (Annotated[int, msgspec.Meta(ge=1, le=1_000_000)], 90),
 }
 """The keys of [cluster] beside key_file: type and default. Each is also `ACCORD_` and its name in capitals, and a flag."""
 
 _VARIABLES = {key: f"ACCORD_{'CLUSTER_NAME' if key == 'name' else key.upper()}" for key in SETTINGS}
 _FLAGS = {key: f"--{'cluster-name' if key == 'name' else key.replace('_', '-')}" for key in SETTINGS}
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)\Z")
+
+
+class _Field(NamedTuple):
+    """How a setting becomes a field of `Config`, and is shown again."""
+
+    name: str
+    read: Callable[[str, Any], Any] = lambda _, value: value
+    shown: Callable[[Any], object] = lambda value: value
+
+
+_FIELDS = {
+    "name": _Field("cluster"),
+    "outside_changes": _Field("outside_changes", lambda _, value: OutsideChanges(value), lambda value: value.value),
+    "peer_timeout": _Field("peer_timeout_s", parse_duration_s, interval_text),
+    "hash_wait": _Field("hash_wait_s", parse_duration_s, interval_text),
+    "scan_every": _Field("scan_every_s", parse_interval_s, interval_text),
+    "sync_every": _Field("sync_every_s", parse_interval_s, interval_text),
+    "scrub_every": _Field("scrub_every_s", parse_interval_s, interval_text),
+    "scrub_rate": _Field("scrub_bytes_per_s", parse_rate_bytes, rate_text),
+}
+
+
+def _field_of(key: str) -> _Field:
+    return _FIELDS.get(key) or _Field(key)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One cluster, checked. Times are in seconds. `origins` says for each setting where it came from."""
+    """One cluster, checked. Times are in seconds; what is done every None is never done by itself. `scrub_share` is the part of the
+    time that a scrub may be reading. `origins` says for each setting where it came from."""
 
     cluster: str
     servers: tuple[ServerSpec, ...]
@@ -65,6 +94,13 @@ class Config:
     keep_days: int = 30
     peer_timeout_s: float = 1.0
     hash_wait_s: float = 10.0
+    scan_every_s: float | None = 3600.0
+    sync_every_s: float | None = 300.0
+    scrub_every_s: float | None = 30 * 86_400.0
+    scrub_bytes_per_s: int = 50_000_000
+    scrub_share: float = 0.25
+    watch: bool = True
+    keep_tombstones_days: int = 90
     origins: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -82,16 +118,12 @@ class Config:
 
     def shown(self) -> list[tuple[str, object, str]]:
         """Every value with where it came from, for a person. Never the key."""
+        secret = ("key", "set" if self.key else "one is made for loopback", self.key.origin if self.key else DEFAULT)
         rows: list[tuple[str, object, str]] = [
-            ("name", self.cluster, self.origins.get("name", DEFAULT)),
-            ("key", "set" if self.key else "one is made for loopback", self.key.origin if self.key else DEFAULT),
-            ("min_copies", self.min_copies, self.origins.get("min_copies", DEFAULT)),
-            ("outside_changes", self.outside_changes.value, self.origins.get("outside_changes", DEFAULT)),
-            ("keep_versions", self.keep_versions, self.origins.get("keep_versions", DEFAULT)),
-            ("keep_days", self.keep_days, self.origins.get("keep_days", DEFAULT)),
-            ("peer_timeout", f"{self.peer_timeout_s:g}s", self.origins.get("peer_timeout", DEFAULT)),
-            ("hash_wait", f"{self.hash_wait_s:g}s", self.origins.get("hash_wait", DEFAULT)),
+            (key, _field_of(key).shown(getattr(self, _field_of(key).name)), self.origins.get(key, DEFAULT))
+            for key in SETTINGS
         ]
+        rows.insert(1, secret)
         for spec in self.servers:
             origin = self.origins.get(f"server.{spec.name}", DEFAULT)
             rows.append((f"server.{spec.name}.url", spec.url, origin))
@@ -138,17 +170,11 @@ def load_config(file: Path | None, flags: Flags, environ: Mapping[str, str], *, 
     if secret is None and make_key:
         secret = loopback_key(environ) if len(servers) > 1 else key_of_one_server()
     return Config(
-        cluster=values["name"],
         servers=servers,
         key=secret,
-        min_copies=values["min_copies"],
-        outside_changes=OutsideChanges(values["outside_changes"]),
-        keep_versions=values["keep_versions"],
-        keep_days=values["keep_days"],
-        peer_timeout_s=parse_duration_s("peer_timeout", values["peer_timeout"]),
-        hash_wait_s=parse_duration_s("hash_wait", values["hash_wait"]),
         origins=origins,
         warnings=(secret.warning,) if secret and secret.warning else (),
+        **{_field_of(key).name: _field_of(key).read(key, value) for key, value in values.items()},
     )
 
 
@@ -156,19 +182,6 @@ def config_file(flagged: Path | None, environ: Mapping[str, str]) -> Path | None
     """Which file is read, if any: the flag's, else the variable's."""
     named = environ.get(FILE_VARIABLE)
     return flagged or (Path(named) if named else None)
-
-
-def parse_duration_s(what: str, text: str) -> float:
-    """Seconds from `500ms`, `1s`, `1.5s`, `2m` or `1h`; more than zero, at most an hour."""
-    matched = _DURATION.match(text.strip())
-    if not matched:
-        raise ConfigError(
-            f"{what} = '{text}' is no duration: write a number and a unit, such as '500ms', '1s' or '2m'."
-        )
-    seconds = float(matched[1]) * _UNITS_S[matched[2]]
-    if not 0 < seconds <= MAX_DURATION_S:
-        raise ConfigError(f"{what} = '{text}' must be more than zero and at most {MAX_DURATION_S:.0f}s.")
-    return seconds
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -162,6 +162,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             self._send(status, {"Content-Type": kind}, body)
+        elif parts.path == "/ready":
+            server, *peers = self.script.names
+            told = {"server": server, "cluster": "test", "peers": [{"name": name} for name in peers]}
+            self._send(200, {"Content-Type": "application/json"}, json.dumps(told).encode())
         elif parts.path.startswith("/list/"):
             self._list(unquote(parts.path[6:]), folded=parts.query == "depth=1")
         else:

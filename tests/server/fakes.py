@@ -7,15 +7,21 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from accord.engine.copy import Copier
+from accord.engine.found import RecentFindings
 from accord.engine.history import Historian
+from accord.engine.peer_requests import Work
 from accord.engine.read import Reader
+from accord.engine.status import Gauges, Status
 from accord.engine.write import Writer
+from accord.errors import PeerUnreachable
+from accord.model.fingerprints import Fingerprint
 from accord.model.listing import Walked
 from accord.model.names import FilePath, Prefix, ServerName
-from accord.model.verdict import Answer
+from accord.model.verdict import Answer, Kind
 from accord.peers.port import Peers, PeerState, PeerStatus
 from accord.server.metrics import Metrics
 from accord.server.services import Services
+from accord.store.inventory import Difference, Scope, Space, Tally
 from accord.store.port import Debts, Indexing, Store
 from tests.server.verdicts import SERVER1
 
@@ -57,6 +63,21 @@ class FakeStore:
     def degraded(self) -> str | None:
         return self.reason
 
+    async def differences(self, prefix: Prefix, after: FilePath | None, limit: int) -> list[Difference]:
+        return []
+
+    async def count_differences(self, prefix: Prefix) -> Mapping[Kind, int]:
+        return {}
+
+    async def count(self, prefix: Prefix) -> Fingerprint:
+        return Fingerprint(len(self.held))
+
+    async def tally(self, prefix: Prefix) -> Tally:
+        return Tally(0, {}, 0, 0)
+
+    async def space(self) -> Space:
+        return Space(1 << 30, 1 << 40)
+
 
 class FakePeers:
     def __init__(self, held: Mapping[ServerName, Held], failures: Mapping[ServerName, Exception]) -> None:
@@ -69,6 +90,9 @@ class FakePeers:
 
     def list(self, server: ServerName, prefix: Prefix, after: FilePath | None) -> AsyncIterator[Sequence[Walked]]:
         return streamed(self._held[server], prefix, after, failure=self._failures.get(server))
+
+    async def report(self, server: ServerName, question: bytes = b"") -> bytes:
+        raise self._failures.get(server) or PeerUnreachable("says nothing")
 
     def statuses(self) -> Sequence[PeerStatus]:
         return [
@@ -92,4 +116,24 @@ def services(
         store=cast("Store", store),
         peers=cast("Peers", peers),
         metrics=Metrics(peers.statuses, store.debts),
+        status=Status(
+            SERVER1,
+            "home",
+            store,
+            peers,
+            Gauges(),
+            no_orders,
+            RecentFindings(),
+            look_again=never_called,
+            version="1",
+            now_ns=lambda: 0,
+        ),
     )
+
+
+async def never_called(path: FilePath) -> None:
+    raise AssertionError("nothing differs")
+
+
+async def no_orders(work: Work, scope: Scope, number: int) -> str | None:
+    return "takes no orders"

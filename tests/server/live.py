@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 from uvicorn.server import ServerState
 
+from accord.engine.status import Status
 from accord.server.app import make_app
 from accord.server.exchange import FileAnswerer
 from accord.server.files import FileRoute
@@ -21,6 +22,7 @@ from accord.server.protocol import AccordProtocol, Handlers
 from accord.server.services import Services
 from accord.server.upload_files import UploadFiles
 from accord.server.writing import WriteRoute
+from tests.engine.desks import Desk, desks
 from tests.engine.servers import Node, Servers, servers
 
 
@@ -96,6 +98,7 @@ class Live:
     port: int
     uploads: UploadFiles
     state: ServerState = field(default_factory=ServerState)
+    desks: list[Desk] = field(default_factory=list)
 
     @property
     def node(self) -> Node:
@@ -110,7 +113,7 @@ class Live:
             await client.close()
 
 
-def services_of(node: Node, uploads: UploadFiles | None = None) -> Services:
+def services_of(node: Node, uploads: UploadFiles | None = None, status: Status | None = None) -> Services:
     return Services(
         name=node.name,
         cluster="home",
@@ -121,6 +124,7 @@ def services_of(node: Node, uploads: UploadFiles | None = None) -> Services:
         store=node.store,
         peers=node.peers,
         metrics=Metrics(node.peers.statuses, node.store.debts),
+        status=status or Desk(node).status,
         uploads=uploads,
     )
 
@@ -153,6 +157,7 @@ async def live(folder: Path, count: int = 2, *, min_copies: int = 1) -> AsyncIte
     """The first of `count` servers in memory. Uploads are kept in `folder`."""
     async with servers(count, min_copies=min_copies) as cluster:
         uploads = UploadFiles(folder / "uploads", patience_s=0.2)
-        services = services_of(cluster[0], uploads)
+        answering = desks(cluster)
+        services = services_of(cluster[0], uploads, answering[0].status)
         async with listening(services) as (port, state):
-            yield Live(services, cluster, port, uploads, state)
+            yield Live(services, cluster, port, uploads, state, answering)

@@ -9,10 +9,11 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
+from accord.engine.making import Moved
 from accord.errors import PeerUnreachable
 from accord.model.verdict import Kind
 from accord.server.app import make_app
-from accord.server.metrics import Outcome
+from accord.server.metrics import Metrics, Outcome
 from accord.server.services import Services
 from accord.store.port import Debts
 from tests.server.fakes import services
@@ -134,6 +135,12 @@ async def test_metrics(parts: Services, client: httpx2.AsyncClient) -> None:
     assert 'accord_writes_total{outcome="created"} 1.0' in lines
     assert "accord_received_bytes_total 7.0" in lines
     assert 'accord_owed_paths{peer="server2"} 3.0' in lines
+
+
+async def test_metrics_tell_what_bringing_up_to_date_took() -> None:
+    lines = Metrics(moved=lambda: Moved(fetched_bytes=5, reused_bytes=7)).rendered().decode().splitlines()
+    assert "accord_fetched_bytes_total 5.0" in lines
+    assert "accord_reused_bytes_total 7.0" in lines
 
 
 async def test_the_first_page(client: httpx2.AsyncClient) -> None:

@@ -41,14 +41,17 @@ def show(
     if file is None:
         raise ConfigError(f"Which configuration? Add --config accord.toml, or set {FILE_VARIABLE}.")
     loaded = load_config(file, Flags(), os.environ, make_key=False)
-    rows = loaded.shown()
     if as_json:
-        settings = {name: {"value": value, "origin": origin} for name, value, origin in rows}
+        settings = {name: {"value": value, "origin": origin} for name, value, origin in loaded.shown()}
         print(json.dumps({"settings": settings, "warnings": list(loaded.warnings)}, ensure_ascii=False))
         return 0
-    widths = [max(len(str(row[column])) for row in rows) for column in (0, 1)]
+    rows = [
+        (name, str(value).lower() if isinstance(value, bool) else str(value), origin)
+        for name, value, origin in loaded.shown()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, origin in rows:
-        print(f"{name:<{widths[0]}}  {value!s:<{widths[1]}}  {origin}")
+        print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
     for warning in loaded.warnings:
         print(f"warning: {warning}")
     return 0

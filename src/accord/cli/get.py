@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,6 +99,8 @@ def get(
     dry_run
         Only show what would be done.
     """
+    from accord.cli.progress import progress_of
+
     sources, destination = _destination(paths, to)
     choices = Choices(version, verify, not no_resume, not no_clobber, strict)
     if recursive:
@@ -110,7 +113,8 @@ def get(
     with common.client() as client:
         if destination == STDOUT:
             return _to_stdout(client, sources, choices, common)
-        results, code = _get_each(client, sources, destination, choices, out)
+        watch = partial(progress_of, json=common.json)
+        results, code = _get_each(client, sources, destination, choices, out, watch)
     out.fetched(results, several=len(sources) > 1)
     return code
 
@@ -141,16 +145,15 @@ def _get_tree(
 
 
 def _get_each(
-    client: Client, sources: tuple[str, ...], destination: str, choices: Choices, out: Output
+    client: Client, sources: tuple[str, ...], destination: str, choices: Choices, out: Output, watch: Watch
 ) -> tuple[list[Fetched], int]:
-    from accord.cli.progress import progress_of
     from accord.errors import AccordError
 
     results: list[Fetched] = []
     code = 0
     for path in sources:
         try:
-            result, outcome = get_one(client, path, destination, choices, out, progress_of)
+            result, outcome = get_one(client, path, destination, choices, out, watch)
             results.append(result)
         except AccordError as error:
             if len(sources) == 1:

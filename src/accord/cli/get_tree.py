@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +20,12 @@ from accord.cli.outcomes import TreeItem
 from accord.model.verdict import Kind
 
 if TYPE_CHECKING:
+    from accord.cli.bar import Bar
     from accord.cli.output import Output
-    from accord.client.blocking import BlockingListing, Client
+    from accord.client.blocking import Client
+    from accord.client.download import Progress
     from accord.client.results import Verdict
+    from accord.client.stepped import BlockingListing
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Getting:
     choices: Choices
     dry_run: bool
     out: Output
+    bar: Bar
 
     def one(self, client: Client, entry: Verdict) -> TreeItem:
         from accord.cli.trees import failed
@@ -40,12 +45,12 @@ class Getting:
 
         target = self.folder / entry.path.removeprefix(self.prefix)
         try:
-            return self._get(client, entry, target)
+            with self.bar.file(entry.path, size_bytes(entry)) as progress:
+                return self._get(client, entry, target, progress)
         except AccordError as error:
             return failed(error, path=entry.path, local=str(target))
 
-    def _get(self, client: Client, entry: Verdict, target: Path) -> TreeItem:
-        from accord.cli.progress import nobody_watches
+    def _get(self, client: Client, entry: Verdict, target: Path, progress: Progress | None) -> TreeItem:
         from accord.cli.trees import digest_of_file
 
         there = settled(self.folder, target, makes_folders=not self.dry_run)
@@ -55,22 +60,34 @@ class Getting:
             return TreeItem("same", entry.path, str(target), version.size)
         if self.dry_run:
             return TreeItem("would save", entry.path, str(target), version.size, exit_code=0 if is_one else 6)
-        fetched, code = get_one(client, entry.path, str(target), self.choices, self.out, nobody_watches)
+        fetched, code = get_one(
+            client, entry.path, str(target), self.choices, self.out, lambda _title: nullcontext(progress)
+        )
         return TreeItem("saved", entry.path, str(target), version.size, fetched=fetched, exit_code=code)
 
 
 def get_tree(prefix: str, folder: Path, choices: Choices, jobs: int, dry_run: bool, common: Common) -> int:
     """Returns the exit code. Raises `UsageError`, `NotFound`, and what a listing raises."""
-    from accord.cli import words
-    from accord.cli.parallel import each
-    from accord.cli.trees import report
-    from accord.errors import NotFound, UsageError
+    from accord.cli.bar import bar_over_files
+    from accord.errors import UsageError
     from accord.model.names import Prefix
 
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is no folder.")
-    below = Prefix(prefix)
-    out = common.output()
+    with bar_over_files(json=common.json) as bar:
+        getting = Getting(Prefix(prefix), folder, choices, dry_run, common.output(bar), bar)
+        return _get_all(getting, prefix, jobs, common)
+
+
+def _get_all(getting: Getting, prefix: str, jobs: int, common: Common) -> int:
+    from accord.cli import words
+    from accord.cli.bar import counted
+    from accord.cli.parallel import each
+    from accord.cli.trees import report
+    from accord.errors import NotFound
+
+    below, out, bar = getting.prefix, getting.out, getting.bar
+    bar.say("asking what is there")
     with common.client() as client:
         listing = client.list(below)
         entries = _with_content(listing)
@@ -82,8 +99,7 @@ def get_tree(prefix: str, folder: Path, choices: Choices, jobs: int, dry_run: bo
         out.note(
             f"could not ask {words.names(one.name for one in listing.silent)}: files that only they have are missing here"
         )
-    getting = Getting(below, folder, choices, dry_run, out)
-    items: Iterator[TreeItem] = each(found, getting.one, jobs=jobs, client=common.client)
+    items: Iterator[TreeItem] = each(counted(found, bar, size_bytes), getting.one, jobs=jobs, client=common.client)
     return report(items, out, silent=bool(listing.silent))
 
 
@@ -108,6 +124,11 @@ def settled(folder: Path, target: Path, *, makes_folders: bool) -> os.stat_resul
         if found is not None and not stat.S_ISREG(found.st_mode):
             raise AccordError(f"{target} stands in the way: it is {_kind(found)}, and no file.")
         return found
+
+
+def size_bytes(entry: Verdict) -> int:
+    """Of all rivals together, as all are saved."""
+    return sum(version.size for version in entry.versions)
 
 
 def _with_content(listing: BlockingListing[Verdict]) -> Iterator[Verdict]:

@@ -38,9 +38,10 @@ def log(path: str, /, *, common: Common = DEFAULTS) -> int:
         The file; also one that was deleted.
     """
     from accord.cli import words
+    from accord.cli.progress import waiting
 
     out = common.output()
-    with common.client() as client:
+    with common.client() as client, waiting(f"asking about {path}", json=common.json):
         history = client.history(path)
     out.history(history)
     if history.silent:
@@ -76,9 +77,10 @@ def restore(
     if_match
         Only if this is the current version: its whole digest.
     """
+    from accord.cli.progress import waiting
     from accord.cli.put import exit_code_of, resolvable
 
-    with common.client() as client, resolvable(path):
+    with common.client() as client, resolvable(path), waiting(f"restoring {path}", json=common.json):
         written = client.restore(path, version, if_match=if_match, **signed.options())
     common.output().written(written)
     return exit_code_of(written)

@@ -6,7 +6,7 @@ from typing import Final
 
 from accord.cli import words
 from accord.cli.outcomes import Difference
-from accord.client.results import Event, Folder, Version
+from accord.client.results import Compared, Event, Folder, Relation, Version
 
 FATES: Final = {
     "stored": "stored",
@@ -20,6 +20,26 @@ FATES: Final = {
     "would delete": "would be deleted",
 }
 """How the numbers at the end of a tree are told."""
+
+
+SYMBOLS: Final[dict[Relation, str]] = {"only left": "+", "only right": "-", "differs": "*", "error": "!", "same": "="}
+
+RESULTS: Final[dict[Relation, str]] = {
+    "only left": "only in LEFT",
+    "only right": "only in RIGHT",
+    "differs": "different",
+    "error": "not compared",
+    "same": "the same",
+}
+"""How the numbers at the end of a comparison are told."""
+
+
+def compared_line(compared: Compared) -> str:
+    line = f"{SYMBOLS[compared.result]} {compared.path}"
+    if compared.reason is not None:
+        line += f"  ({compared.reason})"
+    # A name that Accord refuses may contain line breaks, and pretend to be several results.
+    return words.visible(line) if compared.result == "error" else line
 
 
 def folder_line(folder: Folder, *, long: bool) -> str:

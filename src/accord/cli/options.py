@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 if TYPE_CHECKING:
+    from accord.cli.bar import Bar
     from accord.cli.output import Output
     from accord.client.blocking import Client
 
@@ -51,10 +52,11 @@ class Common:
             raise UsageError("--timeout takes a number of seconds above 0.")
         return Client(*self.server, timeout_s=self.timeout)
 
-    def output(self) -> Output:
+    def output(self, bar: Bar | None = None) -> Output:
+        """Its lines go past `bar`, if there is one."""
         from accord.cli.output import output
 
-        return output(json=self.json)
+        return output(json=self.json) if bar is None else output(json=self.json, beside=bar.beside)
 
 
 DEFAULTS = Common()

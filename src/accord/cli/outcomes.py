@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from accord.client.results import Handover, Verdict, Written
+from accord.client.results import Handover, Relation, Verdict, Written
+from accord.client.status import OddCopy
+from accord.engine.progress import RunProgress, SyncProgress
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.verdict import Kind
 
@@ -88,6 +90,13 @@ class TreeSummary(msgspec.Struct, frozen=True):
     exit_code: int
 
 
+class CheckSummary(msgspec.Struct, frozen=True):
+    """How many paths of two sides compared how, and the exit code: that of the worst."""
+
+    summary: dict[Relation, int]
+    exit_code: int
+
+
 class Resolved(msgspec.Struct, frozen=True):
     """What was chosen for one path, in words. `written` is None where nothing was to be changed (`--dry-run`); an undoing makes
     several versions, of which it is the last, and rivals are what it is for."""
@@ -96,3 +105,35 @@ class Resolved(msgspec.Struct, frozen=True):
     chosen: str
     written: Written | None
     undone: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+RunState = Literal["done", "begun", "refused", "unreachable", "lost", "forgotten", "paused"]
+
+
+class ServerRun(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of ordered work on one server. `run` is a scan or a scrub, `sync` its comparisons with the others. `lost`: it could
+    not be asked any more before the end. `paused`: it mends nothing, so that a sync does not end."""
+
+    name: ServerName
+    state: RunState
+    reason: str | None = None
+    run: RunProgress | None = None
+    sync: tuple[SyncProgress, ...] = ()
+
+
+class FoundNow(OddCopy, frozen=True, kw_only=True):
+    """An odd copy, and what became of it since: `now` in words, `verdict` of its path."""
+
+    now: str
+    verdict: Kind
+
+
+class Upkeep(msgspec.Struct, frozen=True):
+    """A scan, scrub or sync of several servers."""
+
+    work: str
+    scope: str
+    number: int
+    servers: tuple[ServerRun, ...]
+    findings: tuple[FoundNow, ...]
+    exit_code: int

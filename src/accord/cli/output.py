@@ -1,28 +1,34 @@
-"""The two renderers, one for text and one for JSON: they are given the same results and decide nothing but their looks.
+"""What a renderer is given, and the one for text: it decides nothing but looks. The one for JSON is `cli.json_output`'s.
 
-Results go to stdout, notes and errors to stderr. With `--json`, stdout has whole JSON values or nothing, and an error is its problem
-object (RFC 9457, the servers' own shape) in one line on stderr.
+Results go to stdout, notes and errors to stderr.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Protocol, TextIO
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, TextIO
 
-from accord.cli import lines, words
-from accord.cli.outcomes import Comparison, Fetched, Resolved, TreeItem, TreeSummary
+from accord.cli import lines, status_lines, words
+from accord.cli.json_output import JsonOutput
+from accord.cli.outcomes import CheckSummary, Comparison, Fetched, Resolved, TreeItem, TreeSummary, Upkeep
 from accord.client.results import (
     SILENT,
+    Compared,
     Folder,
     History,
     ServerReport,
     Verdict,
     Written,
     convert,
-    encode,
 )
+from accord.client.status import DifferingPath, NameClash
+from accord.engine.overview import Overview
 from accord.errors import AccordError, UsageError
+
+Beside = Callable[[], AbstractContextManager[object]]
 
 _GREEN, _RED, _CYAN, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 
@@ -56,6 +62,24 @@ class Output(Protocol):
 
     def summary(self, summary: TreeSummary) -> None: ...
 
+    def compared(self, compared: Compared) -> None:
+        """One path of two sides."""
+        ...
+
+    def checked(self, summary: CheckSummary) -> None: ...
+
+    def overview(self, overview: Overview) -> None: ...
+
+    def differing(self, path: DifferingPath) -> None:
+        """One path whose copies do not agree."""
+        ...
+
+    def clash(self, clash: NameClash) -> None: ...
+
+    def upkeep(self, done: Upkeep) -> None:
+        """What became of a scan, a scrub or a sync."""
+        ...
+
     def note(self, text: str) -> None:
         """Something worth knowing that is no result."""
         ...
@@ -66,9 +90,13 @@ class Output(Protocol):
 class TextOutput:
     """For people. What others wrote (paths, contents, reasons) is made harmless where a terminal shows it."""
 
-    def __init__(self, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
+    def __init__(
+        self, stdout: TextIO | None = None, stderr: TextIO | None = None, beside: Beside = nullcontext
+    ) -> None:
+        """What goes to a terminal is written within `beside()`."""
         self._stdout = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
+        self._beside = beside
 
     def fetched(self, results: list[Fetched], *, several: bool) -> None:
         for result in results:
@@ -154,6 +182,34 @@ class TextOutput:
         told = [f"{number:,} {lines.FATES[did]}" for did, number in summary.summary.items() if number]
         self._aside(f"accord: {', '.join(told) or 'nothing to do'}")
 
+    def compared(self, compared: Compared) -> None:
+        self._line(lines.compared_line(compared))
+
+    def checked(self, summary: CheckSummary) -> None:
+        told = [f"{number:,} {lines.RESULTS[result]}" for result, number in summary.summary.items()]
+        self._aside(f"accord: {', '.join(told) or 'nothing to compare'}")
+
+    def overview(self, overview: Overview) -> None:
+        self._table([status_lines.HEAD, *map(status_lines.server_row, overview.servers)])
+        self._line("")
+        self._line(status_lines.counts_line(overview))
+        for line in status_lines.odd_lines(overview):
+            self._line(line)
+
+    def differing(self, path: DifferingPath) -> None:
+        self._line(status_lines.differing_line(path))
+
+    def clash(self, clash: NameClash) -> None:
+        self._line(status_lines.clash_line(clash))
+
+    def upkeep(self, done: Upkeep) -> None:
+        for line in status_lines.upkeep_lines(done):
+            self._line(line)
+        rows = status_lines.finding_rows(done)
+        if rows:
+            self._line("")
+            self._table(rows)
+
     def note(self, text: str) -> None:
         self._aside(f"accord: {text}")
 
@@ -172,12 +228,19 @@ class TextOutput:
             self._aside(f"  {words.silence(silent)}, which may have another version")
 
     def _line(self, text: str) -> None:
-        self._stdout.write((words.visible(text) if self._stdout.isatty() else text) + "\n")
+        self._write(self._stdout, text)
 
     def _aside(self, text: str) -> None:
         self._stdout.flush()
-        self._stderr.write((words.visible(text) if self._stderr.isatty() else text) + "\n")
+        self._write(self._stderr, text)
         self._stderr.flush()
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        if not stream.isatty():
+            stream.write(text + "\n")
+            return
+        with self._beside():
+            stream.write(words.visible(text) + "\n")
 
     def _table(self, rows: list[tuple[str, ...]]) -> None:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -195,69 +258,8 @@ class TextOutput:
             self._stdout.write(f"{colour}{words.visible(line)}{_PLAIN if colour else ''}\n")
 
 
-class JsonOutput:
-    """For programs: one JSON value, or one a line for listings, of the same results."""
-
-    def __init__(self, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
-        self._stdout = stdout or sys.stdout
-        self._stderr = stderr or sys.stderr
-
-    def fetched(self, results: list[Fetched], *, several: bool) -> None:
-        if several:
-            self._value(results)
-        elif results:
-            self._value(results[0])
-
-    def verdict(self, verdict: Verdict) -> None:
-        self._value(verdict)
-
-    def entry(self, entry: Verdict | Folder, *, long: bool) -> None:
-        self._value(entry)
-
-    def comparison(self, comparison: Comparison) -> None:
-        self._value(comparison)
-
-    def written(self, written: Written) -> None:
-        self._value(written)
-
-    def history(self, history: History) -> None:
-        self._value(history)
-
-    def resolved(self, resolved: Resolved) -> None:
-        self._value(resolved)
-
-    def item(self, item: TreeItem) -> None:
-        self._value(item)
-
-    def summary(self, summary: TreeSummary) -> None:
-        self._value(summary)
-
-    def note(self, text: str) -> None:
-        """Nothing: what a note tells is in the results."""
-
-    def error(self, error: AccordError) -> None:
-        self._stderr.write(encode(problem_of(error)).decode() + "\n")
-        self._stderr.flush()
-
-    def _value(self, value: object) -> None:
-        self._stdout.write(encode(value).decode() + "\n")
-
-
-def output(*, json: bool) -> Output:
-    return JsonOutput() if json else TextOutput()
-
-
-def problem_of(error: AccordError) -> dict[str, Any]:
-    """An error in the servers' own shape (RFC 9457)."""
-    return {
-        "type": "/problems/" + error.type,
-        "title": error.title,
-        "status": error.status,
-        "detail": error.detail,
-        "path": error.path,
-        "servers": [],
-        **error.extra,
-    }
+def output(*, json: bool, beside: Beside = nullcontext) -> Output:
+    return JsonOutput() if json else TextOutput(beside=beside)
 
 
 def _reports(error: AccordError) -> tuple[ServerReport, ...]:

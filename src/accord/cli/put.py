@@ -104,7 +104,7 @@ def _put_one(source: str, target: str, options: dict[str, Any], common: Common) 
     from accord.client.source import StreamSource, source_of
 
     content = StreamSource(sys.stdin.buffer) if source == STDIN else source_of(Path(source))
-    with common.client() as client, resolvable(target), progress_of(target) as progress:
+    with common.client() as client, resolvable(target), progress_of(target, json=common.json) as progress:
         written = client.put(target, content, progress=progress, **options)
     common.output().written(written)
     return exit_code_of(written)

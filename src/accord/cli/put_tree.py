@@ -15,9 +15,11 @@ from accord.cli.options import Common, Guard, Signed
 from accord.cli.outcomes import TreeItem
 
 if TYPE_CHECKING:
+    from accord.cli.bar import Bar
     from accord.cli.output import Output
     from accord.cli.trees import Local
     from accord.client.blocking import Client
+    from accord.client.download import Progress
     from accord.model.names import Digest
 
 
@@ -36,8 +38,13 @@ class Putting:
     there: dict[str, Known]
     dry_run: bool
     options: dict[str, Any]
+    bar: Bar
 
     def one(self, client: Client, local: Local) -> TreeItem:
+        with self.bar.file(_shown(local), local.size_bytes) as progress:
+            return self._one(client, local, progress)
+
+    def _one(self, client: Client, local: Local, progress: Progress | None) -> TreeItem:
         from accord.cli.trees import failed
         from accord.errors import AccordError
         from accord.model.names import FilePath
@@ -51,11 +58,11 @@ class Putting:
             )
         path = self.prefix + local.name
         try:
-            return self._put(client, FilePath(path), local)
+            return self._put(client, FilePath(path), local, progress)
         except AccordError as error:
             return failed(error, path=_printable(path), local=_shown(local))
 
-    def _put(self, client: Client, path: str, local: Local) -> TreeItem:
+    def _put(self, client: Client, path: str, local: Local, progress: Progress | None) -> TreeItem:
         from accord.cli.put import exit_code_of
         from accord.cli.trees import digest_of_file
         from accord.client.source import FileSource
@@ -69,12 +76,13 @@ class Putting:
             return TreeItem("same", path, _shown(local), known.size)
         if self.dry_run:
             return TreeItem("would store", path, _shown(local), source.size)
-        written = client.put(path, source, **self.options)
+        written = client.put(path, source, progress=progress, **self.options)
         return TreeItem("stored", path, _shown(local), written.size, written=written, exit_code=exit_code_of(written))
 
 
 def put_tree(folder: Path, prefix: str, jobs: int, dry_run: bool, guard: Guard, signed: Signed, common: Common) -> int:
     """Returns the exit code. Raises `UsageError`, and what a listing raises."""
+    from accord.cli.bar import bar_over_files, counted
     from accord.cli.parallel import each
     from accord.cli.trees import report, walk
     from accord.errors import UsageError
@@ -83,12 +91,15 @@ def put_tree(folder: Path, prefix: str, jobs: int, dry_run: bool, guard: Guard, 
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder.")
     below = Prefix(prefix)
-    out = common.output()
-    with common.client() as client:
-        there = _there(client, below, out)
-    putting = Putting(below, there, dry_run, {**guard.options(), **signed.options()})
-    items: Iterator[TreeItem] = each(walk(folder), putting.one, jobs=jobs, client=common.client)
-    return report(items, out)
+    with bar_over_files(json=common.json) as bar:
+        out = common.output(bar)
+        with common.client() as client:
+            bar.say("asking what is there already")
+            there = _there(client, below, out)
+        putting = Putting(below, there, dry_run, {**guard.options(), **signed.options()}, bar)
+        locals_ = counted(walk(folder), bar, lambda local: local.size_bytes)
+        items: Iterator[TreeItem] = each(locals_, putting.one, jobs=jobs, client=common.client)
+        return report(items, out)
 
 
 def _there(client: Client, prefix: str, out: Output) -> dict[str, Known]:

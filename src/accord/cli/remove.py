@@ -24,7 +24,10 @@ from accord.cli.options import (
 from accord.cli.outcomes import TreeItem
 
 if TYPE_CHECKING:
+    from accord.cli.bar import Bar
+    from accord.cli.output import Output
     from accord.client.blocking import Client
+    from accord.client.results import Written
 
 
 def app_command(app: App) -> None:
@@ -74,16 +77,10 @@ def rm(
         raise UsageError("--if-match is for a single file.")
     if recursive:
         return _remove_trees(paths, checked_jobs(jobs), dry_run, signed, common)
-    removing = Removing(dry_run, {"if_match": if_match, **signed.options()})
-    out = common.output()
+    options = {"if_match": if_match, **signed.options()}
     if len(paths) == 1 and not dry_run:
-        from accord.cli.put import exit_code_of
-
-        with common.client() as client:
-            written = removing.delete(client, paths[0])
-        out.written(written)
-        return exit_code_of(written)
-    return _remove_each(paths, removing, common)
+        return _remove_one(paths[0], options, common)
+    return _remove_each(paths, dry_run, options, common)
 
 
 @dataclass(frozen=True)
@@ -92,17 +89,13 @@ class Removing:
 
     dry_run: bool
     options: dict[str, Any]
-
-    def delete(self, client: Client, path: str) -> Any:
-        from accord.errors import RivalVersions
-
-        try:
-            return client.delete(path, **self.options)
-        except RivalVersions as rivals:
-            rivals.detail += f" Nothing was deleted. `accord resolve {path} --keep deleted` deletes them all."
-            raise
+    bar: Bar
 
     def one(self, client: Client, path: str) -> TreeItem:
+        with self.bar.file(path):
+            return self._one(client, path)
+
+    def _one(self, client: Client, path: str) -> TreeItem:
         from accord.cli.put import exit_code_of
         from accord.cli.trees import failed
         from accord.errors import AccordError
@@ -110,32 +103,67 @@ class Removing:
         if self.dry_run:
             return TreeItem("would delete", path)
         try:
-            written = self.delete(client, path)
+            written = _delete(client, path, self.options)
         except AccordError as error:
             return failed(error, path=path)
         return TreeItem("deleted", path, written=written, exit_code=exit_code_of(written))
 
 
-def _remove_each(paths: tuple[str, ...], removing: Removing, common: Common) -> int:
+def _delete(client: Client, path: str, options: dict[str, Any]) -> Written:
+    from accord.errors import RivalVersions
+
+    try:
+        return client.delete(path, **options)
+    except RivalVersions as rivals:
+        rivals.detail += f" Nothing was deleted. `accord resolve {path} --keep deleted` deletes them all."
+        raise
+
+
+def _remove_one(path: str, options: dict[str, Any], common: Common) -> int:
+    from accord.cli.progress import waiting
+    from accord.cli.put import exit_code_of
+
+    with common.client() as client, waiting(f"deleting {path}", json=common.json):
+        written = _delete(client, path, options)
+    common.output().written(written)
+    return exit_code_of(written)
+
+
+def _remove_each(paths: tuple[str, ...], dry_run: bool, options: dict[str, Any], common: Common) -> int:
+    from accord.cli.bar import bar_over_files, known
     from accord.cli.trees import report
 
-    with common.client() as client:
-        return report((removing.one(client, path) for path in paths), common.output())
+    with bar_over_files(json=common.json) as bar, common.client() as client:
+        removing = Removing(dry_run, options, bar)
+        return report((removing.one(client, path) for path in known(paths, bar)), common.output(bar))
 
 
 def _remove_trees(prefixes: tuple[str, ...], jobs: int, dry_run: bool, signed: Signed, common: Common) -> int:
-    from accord.cli import words
+    from accord.cli.bar import bar_over_files, known
     from accord.cli.parallel import each
     from accord.cli.trees import report
-    from accord.errors import NotFound, UsageError
+    from accord.errors import UsageError
 
-    out = common.output()
+    if not all(prefix.strip("/") for prefix in prefixes):
+        raise UsageError("Name the folder to delete: `rm -r` does not delete everything there is.")
+    with bar_over_files(json=common.json) as bar:
+        out = common.output(bar)
+        bar.say("asking what is there")
+        paths, silent = _listed(prefixes, out, common)
+        removing = Removing(dry_run, signed.options(), bar)
+        items = each(known(paths, bar), removing.one, jobs=jobs, client=common.client)
+        return report(items, out, silent=silent)
+
+
+def _listed(prefixes: tuple[str, ...], out: Output, common: Common) -> tuple[list[str], bool]:
+    """All paths below the prefixes, each once; and whether somebody could not be asked for theirs. Raises `NotFound`."""
+    from accord.cli import words
+    from accord.errors import NotFound
+
     paths: list[str] = []
     silent = False
     with common.client() as client:
         for prefix in prefixes:
-            if not prefix.strip("/"):
-                raise UsageError("Name the folder to delete: `rm -r` does not delete everything there is.")
             listing = client.list(prefix)
             found = [str(entry.path) for entry in listing if entry.versions]
             if listing.silent:
@@ -145,5 +173,4 @@ def _remove_trees(prefixes: tuple[str, ...], jobs: int, dry_run: bool, signed: S
             if not found and not listing.silent:
                 raise NotFound(f"There is no folder called {prefix}.", path=prefix)
             paths += found
-    removing = Removing(dry_run, signed.options())
-    return report(each(dict.fromkeys(paths), removing.one, jobs=jobs, client=common.client), out, silent=silent)
+    return list(dict.fromkeys(paths)), silent

@@ -18,6 +18,7 @@ from accord.cli.app import STDIN
 from accord.cli.options import DEFAULTS, UNSIGNED, Common, DryRun, Signed
 
 if TYPE_CHECKING:
+    from accord.cli.bar import Bar
     from accord.cli.choices import Choice
     from accord.cli.outcomes import Resolved
     from accord.cli.output import Output
@@ -94,6 +95,7 @@ def resolve(
     dry_run
         Only show what would be chosen.
     """
+    from accord.cli.bar import bar_over_files
     from accord.errors import UsageError
 
     if (keep is not None) + merge + (file is not None) + undo != 1:
@@ -101,25 +103,28 @@ def resolve(
     if markers and not merge:
         raise UsageError("--markers goes with --merge.")
     wanted = Wanted(keep, merge, markers, file, undo, dry_run, signed)
-    out = common.output()
     with common.client() as client:
         pattern = pattern_of(path)
         if pattern is None or (file is not None or undo):
             resolved, code = _one(client, path, wanted)
-            out.resolved(resolved)
+            common.output().resolved(resolved)
             return code
-        return _each(client, _diverged(client, pattern, path, out), wanted, out)
+        with bar_over_files(json=common.json) as bar:
+            out = common.output(bar)
+            return _each(client, _diverged(client, pattern, path, out), wanted, out, bar)
 
 
-def _each(client: Client, listed: tuple[list[str], bool], wanted: Wanted, out: Output) -> int:
+def _each(client: Client, listed: tuple[list[str], bool], wanted: Wanted, out: Output, bar: Bar) -> int:
+    from accord.cli.bar import known
     from accord.cli.trees import shown, worst
     from accord.errors import AccordError
 
     paths, silent = listed
     codes = {3 if silent else 0}
-    for path in paths:
+    for path in known(paths, bar):
         try:
-            resolved, code = _one(client, path, wanted)
+            with bar.file(path):
+                resolved, code = _one(client, path, wanted)
             shown(out.resolved, resolved)
         except AccordError as error:
             shown(out.error, error)

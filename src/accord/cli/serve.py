@@ -41,6 +41,20 @@ class Settings:
         How long a read waits for another server, such as `500ms` or `1s`.
     hash_wait
         How long a read waits for a changed file to be hashed.
+    scan_every
+        How often the directory is searched for changes made behind Accord's back: `10m`, `1h`, or `never`.
+    sync_every
+        How often all files are compared with the other servers': `5m`, or `never`.
+    scrub_every
+        How often every byte is read anew and compared with its digest: `30d`, or `never`.
+    scrub_rate
+        How much a scrub reads a second at most, such as `50MB`.
+    scrub_share
+        Which part of the time a scrub may be reading, from 0 to 1.
+    watch
+        Let the file system hint at changes between two scans.
+    keep_tombstones_days
+        How many days a deletion is remembered. A server that was away for longer is a stranger.
     """
 
     cluster_name: str | None = None
@@ -51,6 +65,13 @@ class Settings:
     keep_days: int | None = None
     peer_timeout: str | None = None
     hash_wait: str | None = None
+    scan_every: str | None = None
+    sync_every: str | None = None
+    scrub_every: str | None = None
+    scrub_rate: str | None = None
+    scrub_share: float | None = None
+    watch: bool | None = None
+    keep_tombstones_days: int | None = None
 
     def values(self) -> dict[str, object]:
         """By the names that `config` has for them."""
@@ -62,6 +83,13 @@ class Settings:
             "keep_days": self.keep_days,
             "peer_timeout": self.peer_timeout,
             "hash_wait": self.hash_wait,
+            "scan_every": self.scan_every,
+            "sync_every": self.sync_every,
+            "scrub_every": self.scrub_every,
+            "scrub_rate": self.scrub_rate,
+            "scrub_share": self.scrub_share,
+            "watch": self.watch,
+            "keep_tombstones_days": self.keep_tombstones_days,
         }
 
 

@@ -39,6 +39,7 @@ class Local:
     name: str
     reason: str | None = None
     is_failure: bool = False
+    size_bytes: int = 0
 
 
 def walk(folder: Path) -> Iterator[Local]:
@@ -68,40 +69,31 @@ def walk(folder: Path) -> Iterator[Local]:
 def _local(entry: os.DirEntry[str], name: str) -> Local:
     path = Path(entry.path)
     try:
-        mode = entry.stat(follow_symlinks=False).st_mode
+        status = entry.stat(follow_symlinks=False)
     except OSError as error:
         return Local(path, name, error.strerror or str(error), True)
-    if stat.S_ISLNK(mode):
+    if stat.S_ISLNK(status.st_mode):
         return Local(path, name, "a link")
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         return Local(path, name, "no regular file")
     if entry.name.startswith(".") and entry.name.endswith(".accord-part"):
         return Local(path, name, "an unfinished download")
-    return Local(path, name)
+    return Local(path, name, size_bytes=status.st_size)
 
 
 def digest_of_file(path: Path) -> Digest | None:
-    """None for what cannot be read, or is no regular file."""
-    from blake3 import blake3
-
-    from accord.client.source import BLOCK_BYTES
-    from accord.model.names import Digest
+    """None for what cannot be read, changes meanwhile, or is no regular file."""
+    from accord.client import file_digest
+    from accord.errors import AccordError
 
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
-        with open(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
-            hasher = blake3()
-            while block := file.read(BLOCK_BYTES):
-                hasher.update(block)
-    except OSError:
+        return file_digest.digest_of_file(path)
+    except AccordError:
         return None
-    return Digest(hasher.digest())
 
 
 def failed(error: AccordError, *, path: str | None = None, local: str | None = None) -> TreeItem:
-    from accord.cli.output import problem_of
+    from accord.cli.json_output import problem_of
 
     reason = error.detail if error.detail.startswith(error.title) else f"{error.title}: {error.detail}"
     return TreeItem(

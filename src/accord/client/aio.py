@@ -12,17 +12,19 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Literal, Self
 
-from accord.client import histories, reading, writing
+from accord.client import histories, reading, status, writing
 from accord.client.download import Progress, Saving, download
-from accord.client.listing import Listing
+from accord.client.listing import Listing, files, folded
 from accord.client.reading import Stream
-from accord.client.results import Download, File, Folder, History, Verdict, Version, Written
+from accord.client.results import About, Download, File, Folder, History, Verdict, Version, Written
 from accord.client.servers import servers_or_default
 from accord.client.session import Session
 from accord.client.source import Content, source_of
+from accord.client.status import DifferingPath, NameClash, OddCopy, Ordered
 from accord.client.transfer import Wanted, checked_path, checked_prefix, open_transfer
 from accord.client.transport import READ_TIMEOUT_S, AsyncTransport
 from accord.client.writing import Options
+from accord.engine.overview import Overview
 
 
 class AsyncClient:
@@ -76,17 +78,21 @@ class AsyncClient:
         """The verdict on a path, whatever it is; raises only if no server could say anything, or refused."""
         return await reading.stat(self._session, Wanted(checked_path(path), verify=verify))
 
+    async def about(self) -> About:
+        """Who the server is that is asked first."""
+        return await reading.about(self._session)
+
     async def rivals(self, path: str) -> tuple[Version, ...]:
         """The rival versions, newest first; none where the copies do not dispute."""
         return await reading.rivals(self._session, Wanted(checked_path(path)))
 
     def list(self, prefix: str = "") -> Listing[Verdict]:
         """Every file in a folder and the folders in it, sorted by path: `async for verdict in client.list("folder")`."""
-        return Listing(self._session, checked_prefix(prefix))
+        return files(self._session, checked_prefix(prefix))
 
     def look(self, prefix: str = "") -> Listing[Verdict | Folder]:
         """The files in a folder, and each folder in it as one entry that counts what is there: far less to send than `list`."""
-        return Listing(self._session, checked_prefix(prefix), folded=True)
+        return folded(self._session, checked_prefix(prefix))
 
     async def put(
         self,
@@ -187,6 +193,44 @@ class AsyncClient:
     async def history(self, path: str) -> History:
         """What happened to a path, newest first. Raises `NotFound` if nobody knows of it."""
         return await histories.history(self._session, checked_path(path))
+
+    async def status(self, prefix: str = "") -> Overview:
+        """How the servers stand, and how many paths have which verdict, without a walk."""
+        return await status.status(self._session, checked_prefix(prefix))
+
+    def differences(self, prefix: str = "", *, kinds: Collection[str] = ()) -> Listing[DifferingPath]:
+        """Every path whose copies do not agree, as all servers together know it: `async for path in client.differences()`. `kinds` are
+        verdicts, and `estranged` (only a server that was away for too long has it)."""
+        return status.differences(self._session, checked_prefix(prefix), kinds)
+
+    def findings(self, prefix: str = "", *, order: int = 0) -> Listing[OddCopy]:
+        """Every copy that a scan or a scrub found odd and that is so still; with the number of an `order`, all that that run found."""
+        return status.findings(self._session, checked_prefix(prefix), order)
+
+    def clashes(self, prefix: str = "") -> Listing[NameClash]:
+        """Names that become one where file systems normalise Unicode or fold case."""
+        return status.clashes(self._session, checked_prefix(prefix))
+
+    async def scan(self, scope: str = "", *, servers: Collection[str] = ()) -> Ordered:
+        """Have the servers (all, or those named) look for what changed behind Accord's back. `scope` is a path, a folder with a slash
+        at its end, or empty for everything. Returns when they have begun: `status` tells how far they are."""
+        return await status.order(self._session, "scan", scope, servers)
+
+    async def scrub(self, scope: str = "", *, servers: Collection[str] = ()) -> Ordered:
+        """Have the servers read every byte anew. As `scan`."""
+        return await status.order(self._session, "scrub", scope, servers)
+
+    async def sync(self, scope: str = "", *, servers: Collection[str] = ()) -> Ordered:
+        """Have the servers compare themselves with each other, and mend. As `scan`."""
+        return await status.order(self._session, "sync", scope, servers)
+
+    async def pause(self, *, servers: Collection[str] = ()) -> Ordered:
+        """Have the servers begin no healing in the background until `resume`."""
+        return await status.order(self._session, "pause", "", servers)
+
+    async def resume(self, *, servers: Collection[str] = ()) -> Ordered:
+        """Let the servers heal again."""
+        return await status.order(self._session, "resume", "", servers)
 
     async def close(self) -> None:
         await self._session.transport.close()

@@ -1,30 +1,39 @@
 """`accord.Client`: the same client for programs without a loop.
 
-Each method runs the coroutine that `AsyncClient` awaits, to its end, in the calling thread: over `BlockingTransport` nothing in it ever
-suspends, so a single `send` is enough (why this way: see `client.transport`). Ctrl-C arrives where the thread waits, as it
-does in any blocking call.
+Each method runs the coroutine that `AsyncClient` awaits, to its end, in the calling thread (`client.stepped`): over
+`BlockingTransport` nothing in it ever suspends. Ctrl-C arrives where the thread waits, as it does in any blocking call.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Literal, Self
 
-from accord.client import histories, reading, writing
+from accord.client import histories, reading, status, writing
 from accord.client.download import Progress, Saving, download
-from accord.client.listing import Entry, Listing
-from accord.client.results import Download, File, Folder, Handover, History, ListedServer, Verdict, Version, Written
+from accord.client.listing import files, folded
+from accord.client.results import (
+    About,
+    Download,
+    File,
+    Folder,
+    History,
+    Verdict,
+    Version,
+    Written,
+)
 from accord.client.servers import servers_or_default
 from accord.client.session import Session
 from accord.client.source import Content, source_of
-from accord.client.transfer import Transfer, Wanted, checked_path, checked_prefix, open_transfer
+from accord.client.status import DifferingPath, NameClash, OddCopy, Ordered
+from accord.client.stepped import BlockingListing, BlockingStream, run
+from accord.client.transfer import Wanted, checked_path, checked_prefix, open_transfer
 from accord.client.transport import READ_TIMEOUT_S, BlockingTransport
 from accord.client.writing import Options
-
-Made = TypeVar("Made")
+from accord.engine.overview import Overview
 
 
 class Client:
@@ -41,16 +50,16 @@ class Client:
 
     def read(self, path: str, *, version: str | None = None, verify: str | None = None) -> File:
         """The whole file, in memory. Raises `RivalVersions` (its `extra["versions"]` lists them), `NotFound`, `Gone`."""
-        return _run(reading.read(self._session, Wanted(checked_path(path), version, verify)))
+        return run(reading.read(self._session, Wanted(checked_path(path), version, verify)))
 
     @contextmanager
     def stream(self, path: str, *, version: str | None = None, verify: str | None = None) -> Iterator[BlockingStream]:
         """The file in blocks, however large it is; continues on another server when one breaks off."""
-        transfer = _run(open_transfer(self._session, Wanted(checked_path(path), version, verify)))
+        transfer = run(open_transfer(self._session, Wanted(checked_path(path), version, verify)))
         try:
             yield BlockingStream(transfer)
         finally:
-            _run(transfer.close())
+            run(transfer.close())
 
     def download(
         self,
@@ -65,23 +74,27 @@ class Client:
     ) -> Download:
         """Save a file, atomically; into `destination` if that is a folder. An interrupted download is resumed by the next."""
         wanted = Wanted(checked_path(path), version, verify)
-        return _run(download(self._session, Saving(wanted, destination, progress, resume, clobber)))
+        return run(download(self._session, Saving(wanted, destination, progress, resume, clobber)))
 
     def stat(self, path: str, *, verify: str | None = None) -> Verdict:
         """The verdict on a path, whatever it is; raises only if no server could say anything, or refused."""
-        return _run(reading.stat(self._session, Wanted(checked_path(path), verify=verify)))
+        return run(reading.stat(self._session, Wanted(checked_path(path), verify=verify)))
+
+    def about(self) -> About:
+        """Who the server is that is asked first."""
+        return run(reading.about(self._session))
 
     def rivals(self, path: str) -> tuple[Version, ...]:
         """The rival versions, newest first; none where the copies do not dispute."""
-        return _run(reading.rivals(self._session, Wanted(checked_path(path))))
+        return run(reading.rivals(self._session, Wanted(checked_path(path))))
 
     def list(self, prefix: str = "") -> BlockingListing[Verdict]:
         """Every file in a folder and the folders in it, sorted by path: `for verdict in client.list("folder")`."""
-        return BlockingListing(Listing(self._session, checked_prefix(prefix)))
+        return BlockingListing(files(self._session, checked_prefix(prefix)))
 
     def look(self, prefix: str = "") -> BlockingListing[Verdict | Folder]:
         """The files in a folder, and each folder in it as one entry that counts what is there: far less to send than `list`."""
-        return BlockingListing(Listing(self._session, checked_prefix(prefix), folded=True))
+        return BlockingListing(folded(self._session, checked_prefix(prefix)))
 
     def put(
         self,
@@ -112,7 +125,7 @@ class Client:
         options = Options(
             context, if_match, if_none_match is not None, modified, executable, author, message, min_copies, progress
         )
-        return _run(writing.put(self._session, checked_path(path), source_of(content), options))
+        return run(writing.put(self._session, checked_path(path), source_of(content), options))
 
     def delete(
         self,
@@ -126,7 +139,7 @@ class Client:
     ) -> Written:
         """Delete a file, on all servers. Raises `NotFound`, `Gone`, `UnknownState`, and what `put` does."""
         options = Options(context, if_match, author=author, message=message, min_copies=min_copies)
-        return _run(writing.delete(self._session, checked_path(path), options))
+        return run(writing.delete(self._session, checked_path(path), options))
 
     def copy(
         self,
@@ -144,7 +157,7 @@ class Client:
         """Copy on the servers' side: no content travels that they hold already. `version` may be a former or a rival one."""
         options = Options(context, if_match, if_none_match is not None, None, None, author, message, min_copies)
         places = checked_path(source), checked_path(path)
-        return _run(writing.copy(self._session, *places, options, version=version))
+        return run(writing.copy(self._session, *places, options, version=version))
 
     def move(
         self,
@@ -161,7 +174,7 @@ class Client:
         """Move on the servers' side, in one operation. The history of both paths tells of it."""
         options = Options(context, if_match, if_none_match is not None, None, None, author, message, min_copies)
         places = checked_path(source), checked_path(path)
-        return _run(writing.copy(self._session, *places, options, moves=True))
+        return run(writing.copy(self._session, *places, options, moves=True))
 
     def restore(
         self,
@@ -177,87 +190,55 @@ class Client:
         """Make a former version (its digest, or 12 or more hex digits of it) the current one again, as a new version."""
         options = Options(context, if_match, author=author, message=message, min_copies=min_copies)
         place = checked_path(path)
-        return _run(writing.copy(self._session, place, place, options, version=version))
+        return run(writing.copy(self._session, place, place, options, version=version))
 
     def history(self, path: str) -> History:
         """What happened to a path, newest first. Raises `NotFound` if nobody knows of it."""
-        return _run(histories.history(self._session, checked_path(path)))
+        return run(histories.history(self._session, checked_path(path)))
+
+    def status(self, prefix: str = "") -> Overview:
+        """How the servers stand, and how many paths have which verdict, without a walk."""
+        return run(status.status(self._session, checked_prefix(prefix)))
+
+    def differences(self, prefix: str = "", *, kinds: Collection[str] = ()) -> BlockingListing[DifferingPath]:
+        """Every path whose copies do not agree, as all servers together know it: `for path in client.differences()`. `kinds` are
+        verdicts, and `estranged` (only a server that was away for too long has it)."""
+        return BlockingListing(status.differences(self._session, checked_prefix(prefix), kinds))
+
+    def findings(self, prefix: str = "", *, order: int = 0) -> BlockingListing[OddCopy]:
+        """Every copy that a scan or a scrub found odd and that is so still; with the number of an `order`, all that that run found."""
+        return BlockingListing(status.findings(self._session, checked_prefix(prefix), order))
+
+    def clashes(self, prefix: str = "") -> BlockingListing[NameClash]:
+        """Names that become one where file systems normalise Unicode or fold case."""
+        return BlockingListing(status.clashes(self._session, checked_prefix(prefix)))
+
+    def scan(self, scope: str = "", *, servers: Collection[str] = ()) -> Ordered:
+        """Have the servers (all, or those named) look for what changed behind Accord's back. `scope` is a path, a folder with a slash
+        at its end, or empty for everything. Returns when they have begun: `status` tells how far they are."""
+        return run(status.order(self._session, "scan", scope, servers))
+
+    def scrub(self, scope: str = "", *, servers: Collection[str] = ()) -> Ordered:
+        """Have the servers read every byte anew. As `scan`."""
+        return run(status.order(self._session, "scrub", scope, servers))
+
+    def sync(self, scope: str = "", *, servers: Collection[str] = ()) -> Ordered:
+        """Have the servers compare themselves with each other, and mend. As `scan`."""
+        return run(status.order(self._session, "sync", scope, servers))
+
+    def pause(self, *, servers: Collection[str] = ()) -> Ordered:
+        """Have the servers begin no healing in the background until `resume`."""
+        return run(status.order(self._session, "pause", "", servers))
+
+    def resume(self, *, servers: Collection[str] = ()) -> Ordered:
+        """Let the servers heal again."""
+        return run(status.order(self._session, "resume", "", servers))
 
     def close(self) -> None:
-        _run(self._session.transport.close())
+        run(self._session.transport.close())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-class BlockingStream:
-    """A file's bytes in blocks as they arrive, checked as they pass; the verdict they came with is known before the first."""
-
-    def __init__(self, transfer: Transfer) -> None:
-        self._transfer = transfer
-        self.digest = transfer.digest
-        self.size = transfer.size
-        self.executable = transfer.executable
-
-    @property
-    def verdict(self) -> Verdict:
-        """That of the last server that sent of it."""
-        return self._transfer.verdict
-
-    @property
-    def handovers(self) -> tuple[Handover, ...]:
-        return tuple(self._transfer.handovers)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return _each(self._transfer.blocks())
-
-
-class BlockingListing(Generic[Entry]):
-    """Iterate over it once. `servers` says who took part, and is known when the iteration has ended."""
-
-    def __init__(self, listing: Listing[Entry]) -> None:
-        self._listing: Listing[Entry] = listing
-
-    def __iter__(self) -> Iterator[Entry]:
-        return _each(self._listing.entries())
-
-    @property
-    def servers(self) -> tuple[ListedServer, ...]:
-        return self._listing.servers
-
-    @property
-    def silent(self) -> tuple[ListedServer, ...]:
-        """Who could not be asked: their files are not all in the listing."""
-        return self._listing.silent
-
-
-def _run(work: Coroutine[Any, Any, Made]) -> Made:
-    """Run to the end a coroutine that never suspends."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        made: Made = end.value
-        return made
-    work.close()
-    raise RuntimeError("the blocking transport suspended")
-
-
-def _each(items: AsyncIterator[Made]) -> Iterator[Made]:
-    async def following() -> Made:
-        return await anext(items)
-
-    async def ending() -> None:
-        await items.aclose()  # type: ignore[attr-defined]  # all of ours are generators
-
-    try:
-        while True:
-            try:
-                item = _run(following())
-            except StopAsyncIteration:
-                return
-            yield item
-    finally:
-        _run(ending())

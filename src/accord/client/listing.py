@@ -1,12 +1,12 @@
-"""A listing as it streams in, one verdict a line; a stream that was cut is never taken for a short listing.
+"""A listing as it streams in, one entry a line; a stream that was cut is never taken for a short listing.
 
-Paths come in the order of their UTF-8 bytes, which lets another server go on where one broke off. How entries are shown is left to
-the caller.
+Entries come in the order of their paths' UTF-8 bytes, which lets another server go on where one broke off. What else than files is
+listed is told in `client.status`; how entries are shown is left to the caller.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final, Generic, TypeVar
 from urllib.parse import quote
 
@@ -21,15 +21,20 @@ _NDJSON: Final = {"Accept": "application/x-ndjson"}
 _END: Final = b'{"end"'
 _FOLDER: Final = b'{"folder"'
 
-Entry = TypeVar("Entry", Verdict, Verdict | Folder)
+Entry = TypeVar("Entry")
 
 
 class Listing(Generic[Entry]):
     """Iterate over it once. `servers` says who took part, and is known when the iteration has ended."""
 
-    def __init__(self, session: Session, prefix: Prefix, *, folded: bool = False) -> None:
+    def __init__(
+        self, session: Session, target: str, read: Callable[[bytes], Entry], place: Callable[[Entry], bytes]
+    ) -> None:
+        """`read` makes an entry of a line, `place` says where it is in the order."""
         self._session = session
-        self._target = "/list/" + quote(prefix) + ("?depth=1" if folded else "")
+        self._target = target
+        self._read = read
+        self._place = place
         self.servers: tuple[ListedServer, ...] = ()
 
     def __aiter__(self) -> AsyncIterator[Entry]:
@@ -49,9 +54,9 @@ class Listing(Generic[Entry]):
             answered = await self._session.ask("GET", self._target, _NDJSON)
             try:
                 async for entry in self._lines(answered.reply):
-                    encoded = (entry.folder if isinstance(entry, Folder) else entry.path).encode()
-                    if encoded > last:
-                        last = encoded
+                    place = self._place(entry)
+                    if place > last:
+                        last = place
                         yield entry
                 return
             except ServerUnusable as unusable:
@@ -76,7 +81,7 @@ class Listing(Generic[Entry]):
                     return
                 if line.strip():
                     entries += 1
-                    yield decode(Folder if line.startswith(_FOLDER) else Verdict, line)  # type: ignore[misc]
+                    yield self._read(line)
         if rest.startswith(_END) and rest.rstrip().endswith(b"}"):
             self._end(decode(ListingEnd, rest), entries)
             return
@@ -86,3 +91,21 @@ class Listing(Generic[Entry]):
         if not end.end or end.entries != entries:
             raise ServerUnusable(f"the listing has {entries} entries where {end.entries} were announced")
         self.servers = end.servers
+
+
+def files(session: Session, prefix: Prefix) -> Listing[Verdict]:
+    """Every file below the prefix."""
+    return Listing(session, "/list/" + quote(prefix), lambda line: decode(Verdict, line), _place)
+
+
+def folded(session: Session, prefix: Prefix) -> Listing[Verdict | Folder]:
+    """The files in a folder, and one entry for each folder in it."""
+    return Listing(session, "/list/" + quote(prefix) + "?depth=1", _file_or_folder, _place)
+
+
+def _file_or_folder(line: bytes) -> Verdict | Folder:
+    return decode(Folder, line) if line.startswith(_FOLDER) else decode(Verdict, line)
+
+
+def _place(entry: Verdict | Folder) -> bytes:
+    return (entry.folder if isinstance(entry, Folder) else entry.path).encode()

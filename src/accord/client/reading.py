@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from accord.client.answers import error_of, verdict_of_headers, verdict_of_json, verdict_of_problem
-from accord.client.results import File, Handover, Verdict, Version
+from accord.client.results import About, File, Handover, Verdict, Version, decode
 from accord.client.session import NobodyAnswered, Session, read_document
 from accord.client.transfer import Transfer, Wanted, open_transfer
 from accord.client.transport import ServerUnusable
@@ -68,6 +68,15 @@ async def stat(session: Session, wanted: Wanted) -> Verdict:
     if answered.reply.status == 200:
         return verdict_of_headers(wanted.path, 200, answered.reply.headers)
     return await _asked_in_full(session, wanted)
+
+
+async def about(session: Session) -> About:
+    """Who the first server that answers is; also of one whose store is out of order."""
+    answered = await session.ask("GET", "/ready", _JSON, accept=(200, 503))
+    try:
+        return decode(About, await read_document(answered.reply))
+    except ServerUnusable as unusable:
+        raise AccordError(f"{answered.server} broke off its answer: {unusable}.") from unusable
 
 
 async def rivals(session: Session, wanted: Wanted) -> tuple[Version, ...]:

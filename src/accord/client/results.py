@@ -6,7 +6,7 @@ The rules that made a verdict are `model.verdict`'s; how it looks in a terminal 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -15,6 +15,9 @@ from accord.model.names import Digest, FilePath, ServerName
 from accord.model.verdict import Kind, State
 
 Result = TypeVar("Result")
+
+Relation = Literal["same", "only left", "only right", "differs", "error"]
+"""How two sides stand to each other at one path; `error`: that cannot be known."""
 
 SILENT: Final = frozenset({State.UNREACHABLE, State.CHECKING})
 """The states of a server that counts as not having answered."""
@@ -27,6 +30,20 @@ class ServerReport(msgspec.Struct, frozen=True, omit_defaults=True):
     state: State
     digest: Digest | None = None
     reason: str | None = None
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Another server of the same cluster."""
+
+    name: ServerName
+
+
+class About(msgspec.Struct, frozen=True):
+    """A server: its own name, its cluster's, and the other servers of that."""
+
+    server: ServerName
+    cluster: str
+    peers: tuple[Peer, ...] = ()
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -140,6 +157,24 @@ class History(msgspec.Struct, frozen=True):
     def silent(self) -> tuple[ListedServer, ...]:
         """Who could not be asked: what only they remember is missing."""
         return tuple(server for server in self.servers if server.is_silent)
+
+
+class Copy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one side of a comparison has. `digest` is None where nothing had to be read to know the result."""
+
+    size: int | None
+    digest: Digest | None = None
+
+
+class Compared(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One path of two sides. `left` and `right` are None where that side has nothing; `reason` says what else there is to know."""
+
+    path: str
+    result: Relation
+    left: Copy | None
+    right: Copy | None
+    reason: str | None = None
+    exit_code: int = 0
 
 
 class ListedServer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -143,7 +143,7 @@ class FileSource(Source):
                     raise unreadable(self._path, error) from error
                 done += len(piece)
                 after = os.fstat(file.fileno())
-                if done > self._seen.st_size or _changed(self._seen, before) or _changed(before, after):
+                if done > self._seen.st_size or has_changed(self._seen, before) or has_changed(before, after):
                     raise self._changed()
                 if not piece:
                     break
@@ -156,7 +156,7 @@ class FileSource(Source):
                 yield held
 
     def _changed(self) -> AccordError:
-        return AccordError(f"{self._path} was changed while it was read; nothing was stored.")
+        return AccordError(f"{self._path} was changed while it was read.")
 
 
 class StreamSource(Source):
@@ -271,7 +271,7 @@ def _special(path: Path) -> Source:
         raise unreadable(path, error) from error
 
 
-def _changed(one: os.stat_result, other: os.stat_result) -> bool:
+def has_changed(one: os.stat_result, other: os.stat_result) -> bool:
     return (one.st_size, one.st_mtime_ns, one.st_ino, one.st_dev) != (
         other.st_size,
         other.st_mtime_ns,

@@ -18,24 +18,24 @@ from starlette.routing import Route
 
 from accord.errors import AccordError, NoSuchPage, NotAllowed, UsageError
 from accord.model.names import FilePath, Prefix
-from accord.peers.port import PeerState
-from accord.server import history, listing, metrics, pages
-from accord.server.media import Form, negotiate
+from accord.server import history, listing, metrics, status_pages
+from accord.server.media import Form
 from accord.server.paths import DEFAULT_LIMIT_ENTRIES, HISTORY, LIST, file_path, list_prefix, list_query, split_target
 from accord.server.problems import render, type_page
 from accord.server.rendering import JSON
+from accord.server.responses import COMMON, form_of, json_response, page_response
 from accord.server.services import Services
+from accord.server.status import StatusRoute
 from accord.server.uploads import UploadRoute
 
 _log = structlog.get_logger("accord.http")
 _FILE_METHODS = "GET, HEAD, PUT, DELETE, OPTIONS"
 _ANY_METHOD = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"]
-_COMMON = {"cache-control": "no-store", "vary": "Accept", "x-content-type-options": "nosniff"}
 
 
 def make_app(services: Services) -> Starlette:
     """The application of one server."""
-    routes = _Routes(services)
+    routes, status = _Routes(services), StatusRoute(services)
     app = Starlette(
         routes=[
             Route("/", routes.home),
@@ -46,6 +46,10 @@ def make_app(services: Services) -> Starlette:
             Route("/uploads", routes.uploads, methods=_ANY_METHOD),
             Route("/uploads/", routes.uploads, methods=_ANY_METHOD),
             Route("/uploads/{id}", routes.uploads, methods=_ANY_METHOD),
+            Route("/status", status.overview),
+            Route("/status/paths", status.paths),
+            Route("/status/findings", status.findings),
+            Route("/status/{work}", status.order, methods=_ANY_METHOD),
             Route("/health", routes.health),
             Route("/ready", routes.ready),
             Route("/metrics", routes.metrics),
@@ -69,10 +73,10 @@ class _Routes:
             raise NoSuchPage("There is no such page.")
         prefix = list_prefix(raw_path[len(LIST) :])
         query = list_query(request.scope["query_string"])
-        form = _form(request, listing.FORMS)
+        form = form_of(request, listing.FORMS)
         if request.method == "HEAD":
             # The length would be known only after the whole walk, which nobody reads.
-            head = Response(headers={**_COMMON, "content-type": form.value})
+            head = Response(headers={**COMMON, "content-type": form.value})
             del head.headers["content-length"]
             return head
         merge = listing.Merge(
@@ -83,11 +87,11 @@ class _Routes:
         )
         if form is Form.NDJSON:
             lines = listing.as_lines(merge, query.limit)
-            return StreamingResponse(lines, media_type=form.value, headers=_COMMON)
+            return StreamingResponse(lines, media_type=form.value, headers=COMMON)
         limit = query.limit or DEFAULT_LIMIT_ENTRIES
         if form is Form.HTML:
-            return _page(await listing.as_page(merge, prefix, limit))
-        return _json(await listing.as_json(merge, prefix, limit))
+            return page_response(await listing.as_page(merge, prefix, limit))
+        return json_response(await listing.as_json(merge, prefix, limit))
 
     def _streams(self, prefix: Prefix, after: FilePath | None) -> dict[Any, listing.Pages]:
         store, peers = self._services.store, self._services.peers
@@ -99,7 +103,7 @@ class _Routes:
     async def files(self, request: Request) -> Response:
         """What comes by here of `/files/`: every method but those that the thin path takes."""
         if request.method == "OPTIONS":
-            return Response(status_code=204, headers={**_COMMON, "allow": _FILE_METHODS})
+            return Response(status_code=204, headers={**COMMON, "allow": _FILE_METHODS})
         if request.method in _FILE_METHODS.split(", "):
             raise NoSuchPage("Files are not served here.")
         detail = f"Files can be read and written here ({_FILE_METHODS}); {request.method} is not possible."
@@ -111,9 +115,9 @@ class _Routes:
         told = history.body_of(
             await self._services.historian.history(path), [self._services.name, *self._services.peers.names]
         )
-        if _form(request, history.FORMS) is Form.HTML:
-            return _page(history.as_page(told))
-        return _json(history.as_json(told))
+        if form_of(request, history.FORMS) is Form.HTML:
+            return page_response(history.as_page(told))
+        return json_response(history.as_json(told))
 
     async def uploads(self, request: Request) -> Response:
         if self._uploads is None:
@@ -123,7 +127,7 @@ class _Routes:
     async def health(self, _request: Request) -> Response:
         """Alive: it answers. Whether it can serve is `/ready`."""
         told = {"status": "ok", "server": self._services.name, "cluster": self._services.cluster}
-        return _json(JSON.encode(told))
+        return json_response(JSON.encode(told))
 
     async def ready(self, _request: Request) -> Response:
         """Ready while the store takes things in. Peers that are down are shown, and do not make this server unready: it
@@ -135,6 +139,7 @@ class _Routes:
             "cluster": self._services.cluster,
             "degraded": degraded,
             "indexing": msgspec.to_builtins(self._services.store.indexing()),
+            "queue": msgspec.to_builtins(self._services.status.queue()),
             "peers": [
                 {"name": one.name, "url": one.url, "state": one.state.value, "reason": one.reason}
                 for one in self._services.peers.statuses()
@@ -144,53 +149,21 @@ class _Routes:
                 for name, debts in sorted(self._services.store.debts().items())
             ],
         }
-        return _json(JSON.encode(told), 200 if degraded is None else 503)
+        return json_response(JSON.encode(told), 200 if degraded is None else 503)
 
     async def metrics(self, _request: Request) -> Response:
-        text = self._services.metrics.rendered()
-        return Response(text, headers={**_COMMON, "content-type": metrics.CONTENT_TYPE})
+        text = self._services.metrics.rendered(await self._services.status.own(Prefix("")))
+        return Response(text, headers={**COMMON, "content-type": metrics.CONTENT_TYPE})
 
     async def problem(self, request: Request) -> Response:
-        return _page(type_page(request.path_params["type"]))
+        return page_response(type_page(request.path_params["type"]))
 
     async def home(self, _request: Request) -> Response:
-        statuses = self._services.peers.statuses()
-        rows = [(pages.text(self._services.name), pages.badge("up"), "this server")]
-        rows += [
-            (
-                pages.text(one.name),
-                pages.badge("up" if one.state is PeerState.UP else "unreachable"),
-                pages.text(one.reason or ("" if one.state is PeerState.UP else one.state.value)),
-            )
-            for one in statuses
-        ]
-        body = (
-            pages.paragraph(
-                f"This is {self._services.name}, a server of the cluster “{self._services.cluster}”. It keeps the same files as "
-                "the other servers. Ask it for a file: it compares all copies while it answers, and tells where they differ."
-            )
-            + f"<p>{pages.link('/list/', 'Look at the files')}</p>"
-            + pages.table(("Server", "State", "Remark"), rows, caption="Servers of the cluster")
-        )
-        return _page(pages.document("A file service that never hides a disagreement", body))
-
-
-def _form(request: Request, offers: tuple[Form, ...]) -> Form:
-    accept = ", ".join(request.headers.getlist("accept"))
-    return negotiate(accept.encode("latin-1") if accept else None, offers)
-
-
-def _json(body: bytes, status: int = 200) -> Response:
-    return Response(body, status, headers={**_COMMON, "content-type": Form.JSON.value})
-
-
-def _page(body: bytes) -> Response:
-    special = {name.decode(): value.decode() for name, value in pages.HTML_FIELDS}
-    return Response(body, headers={**_COMMON, **special})
+        return page_response(status_pages.home(await self._services.status.overview(Prefix(""))))
 
 
 def _problem(request: Request, error: AccordError, fields: dict[str, str] | None = None) -> Response:
-    problem = render(error, form=_form(request, (Form.JSON, Form.HTML)))
+    problem = render(error, form=form_of(request, (Form.JSON, Form.HTML)))
     told = {name.decode(): value.decode() for name, value in problem.fields}
     return Response(problem.body, problem.status, headers={**told, **(fields or {})})
 

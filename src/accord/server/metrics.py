@@ -12,11 +12,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from accord.engine.making import Moved
+from accord.engine.overview import ServerStatus
 from accord.engine.write import Written
 from accord.errors import AccordError
 from accord.model.names import ServerName
 from accord.model.verdict import Kind
 from accord.peers.port import PeerState, PeerStatus
+from accord.server.status_metrics import status_metrics
 from accord.store.port import Debts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -56,6 +59,7 @@ class Metrics(Collector):
         self,
         statuses: Callable[[], Sequence[PeerStatus]] = tuple,
         debts: Callable[[], Mapping[ServerName, Debts]] = dict,
+        moved: Callable[[], Moved] = Moved,
     ) -> None:
         self.sent_bytes = 0
         self.received_bytes = 0
@@ -64,6 +68,8 @@ class Metrics(Collector):
         self._writes = dict.fromkeys(Outcome, 0)
         self._statuses = statuses
         self._debts = debts
+        self._moved = moved
+        self._status: ServerStatus | None = None
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -111,6 +117,17 @@ class Metrics(Collector):
             "Bodies broken off: bytes that did not match, or a server that failed.",
             value=self.broken_bodies,
         )
+        moved = self._moved()
+        yield CounterMetricFamily(
+            "accord_fetched_bytes",
+            "Bytes of content fetched from other servers to bring this one up to date.",
+            value=moved.fetched_bytes,
+        )
+        yield CounterMetricFamily(
+            "accord_reused_bytes",
+            "Bytes of content that needed no fetching, as another version had them here.",
+            value=moved.reused_bytes,
+        )
         peers = GaugeMetricFamily("accord_peer_up", "Whether the other server is connected.", labels=["peer"])
         for status in self._statuses():
             peers.add_metric([status.name], float(status.state is PeerState.UP))
@@ -121,7 +138,13 @@ class Metrics(Collector):
             debt = debts.get(status.name)
             owed.add_metric([status.name], 0 if debt is None else debt.paths)
         yield owed
+        if self._status is not None:
+            yield from status_metrics(self._status)
 
-    def rendered(self) -> bytes:
-        """The text that /metrics answers, of media type `CONTENT_TYPE`."""
-        return generate_latest(self._registry)
+    def rendered(self, status: ServerStatus | None = None) -> bytes:
+        """The text that /metrics answers, of media type `CONTENT_TYPE`; with what `status` says, where it is given."""
+        self._status = status
+        try:
+            return generate_latest(self._registry)
+        finally:
+            self._status = None

@@ -54,8 +54,21 @@ HTML_FIELDS: tuple[tuple[bytes, bytes], ...] = (
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 _GOOD = frozenset(("current", "identical", "up"))
-_WARN = frozenset(("rival", "stale", "partial", "unverified", "diverged", "checking", "unreachable", "unknown"))
-_BAD = frozenset(("damaged", "missing"))
+_WARN = frozenset(
+    (
+        "rival",
+        "stale",
+        "partial",
+        "unverified",
+        "diverged",
+        "checking",
+        "unreachable",
+        "unknown",
+        "estranged",
+        "outside",
+    )
+)
+_BAD = frozenset(("damaged", "missing", "rot", "truncated", "unreadable"))
 
 
 def document(title: str, body: str) -> bytes:
@@ -91,9 +104,10 @@ def link(address: str, words: str) -> str:
     return f'<a href="{escape(address)}">{escape(words)}</a>'
 
 
-def badge(word: str) -> str:
-    """A state or a verdict. The word says it, the colour only helps."""
-    tone = "good" if word in _GOOD else "warn" if word in _WARN else "bad" if word in _BAD else ""
+def badge(word: str, tone: str | None = None) -> str:
+    """A state or a verdict. The word says it, the colour only helps: that of the word, or `good`, `warn` or `bad`."""
+    if tone is None:
+        tone = "good" if word in _GOOD else "warn" if word in _WARN else "bad" if word in _BAD else ""
     return f'<span class="b {tone}">{escape(word)}</span>'
 
 
@@ -119,6 +133,11 @@ def _cell(index: int, markup: str, numeric: frozenset[int], tag: str = "td", mor
 def standing(name: str, state: str) -> str:
     """A server and its state, kept on one line."""
     return f'<span class="s">{escape(name)} {badge(state)}</span>'
+
+
+def line(words: str) -> str:
+    """Kept on one line."""
+    return f'<span class="s">{escape(words)}</span>'
 
 
 def size(count_bytes: int) -> str:

@@ -132,11 +132,12 @@ def list_query(raw: bytes) -> ListQuery:
     if depth not in (None, "1"):
         raise InvalidQuery(f"depth={_shown(depth)}: the only value is '1', which makes one entry of each folder.")
     after = FilePath(given["after"]) if given.get("after") else None
-    limit = _limit(given["limit"]) if "limit" in given else None
+    limit = limit_entries(given["limit"]) if "limit" in given else None
     return ListQuery(limit, after, deleted == "show", depth == "1")
 
 
-def _limit(text: str) -> int:
+def limit_entries(text: str) -> int:
+    """How long a page may be. Raises `InvalidQuery`."""
     if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_LIMIT_ENTRIES):
         raise InvalidQuery(f"limit={_shown(text)}: write a number from 1 to {MAX_LIMIT_ENTRIES}.")
     return int(text)

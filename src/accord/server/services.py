@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from accord.engine.copy import Copier
 from accord.engine.history import Historian
 from accord.engine.read import Reader
+from accord.engine.status import Status
 from accord.engine.write import Writer
 from accord.model.names import ServerName
 from accord.peers.port import Peers
@@ -28,4 +29,5 @@ class Services:
     store: Store
     peers: Peers
     metrics: Metrics
+    status: Status
     uploads: UploadFiles | None = None

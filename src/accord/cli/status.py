@@ -1,0 +1,89 @@
+"""`accord status`: how the servers stand to each other, and what is not the same everywhere.
+
+Nothing is walked and no file is read for it. What it means for the exit code is decided here; how it looks is left to `cli.output`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from accord.cli.options import DEFAULTS, Common
+
+if TYPE_CHECKING:
+    from accord.client.blocking import Client
+    from accord.engine.overview import Overview
+
+_OK, _SILENT, _RIVALS = 0, 3, 6
+PathKind = Literal["diverged", "stale", "partial", "damaged", "unverified", "unknown", "estranged", "clash"]
+
+
+def app_command(app: App) -> None:
+    app.command(status)
+
+
+def status(
+    prefix: Annotated[str, Parameter(show_default=False)] = "",
+    /,
+    *,
+    paths: Annotated[bool, Parameter(name="--paths", negative=(), show_default=False)] = False,
+    kind: Annotated[list[PathKind] | None, Parameter(name="--kind", negative=(), consume_multiple=False)] = None,
+    common: Common = DEFAULTS,
+) -> int:
+    """Show how the servers stand: reachable, in sync or how far behind, what they do, and how many files have which verdict.
+
+    It is answered from what the servers know, without looking at any file. With --paths, every path whose copies do not agree is one
+    line, with a verdict that is taken now. Exit code 6 if there are rival versions, 3 if a server cannot be asked, else 0.
+
+    Examples:
+
+        accord status
+
+        accord status photos --paths --kind diverged --kind damaged
+
+    Parameters
+    ----------
+    prefix
+        Count (or list) only what is in this folder.
+    paths
+        List the paths that are not the same everywhere.
+    kind
+        List only paths with this verdict; repeat it for several. `estranged`: only a server that was away for longer than deletions
+        are remembered has it. `clash`: names that become one on other file systems.
+    """
+    with common.client() as client:
+        overview = client.status(prefix)
+        if paths or kind:
+            _list(client, prefix, kind or [], common)
+        else:
+            common.output().overview(overview)
+    return exit_code_of(overview)
+
+
+def exit_code_of(overview: Overview) -> int:
+    """Rivals come before silence: they wait for somebody's choice."""
+    if overview.rivals:
+        return _RIVALS
+    return _OK if all(line.reachable for line in overview.servers) else _SILENT
+
+
+def _list(client: Client, prefix: str, kinds: list[PathKind], common: Common) -> None:
+    from accord.cli import words
+
+    out = common.output()
+    asked = [one for one in kinds if one != "clash"]
+    silent: dict[str, str] = {}
+    if asked or not kinds:
+        differences = client.differences(prefix, kinds=asked)
+        for path in differences:
+            out.differing(path)
+        silent |= {one.name: one.reason or "" for one in differences.silent}
+    if "clash" in kinds:
+        clashes = client.clashes(prefix)
+        for clash in clashes:
+            out.clash(clash)
+        silent |= {one.name: one.reason or "" for one in clashes.silent}
+    if silent:
+        told = (f"{name} ({reason})" if reason else name for name, reason in silent.items())
+        out.note(f"could not ask {words.names(told)}: what only they know is missing here")
