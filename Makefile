@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench sim clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -27,6 +27,10 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
+
+# Whole clusters on a virtual clock, network and disks; see docs/simulation.md.
+sim: $(READY)
+	$(BIN)/python -m accord.testing.simulation --seeds 500 $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist

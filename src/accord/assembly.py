@@ -65,6 +65,7 @@ class _Core:
     updater: Updater
     healing: HealQueue
     payer: Payer
+    strangers: Strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +111,17 @@ def _core(config: Config, me: ServerName, store: Store, peers: PeerLinks, ending
     now_s = asyncio.get_running_loop().time
     payer = Payer(store, peers)
     peers.on_up(payer.pay)
-    healer = Healer(store, now_s=now_s, given_up=lambda path: healing.suggest(path))
+    kept_s = _keep_tombstones_s(config)
+    strangers = Strangers(store, peers, keep_tombstones_s=kept_s, now_ns=time.time_ns)
+    is_stranger = strangers.is_stranger
+    healer = Healer(store, now_s=now_s, given_up=lambda path: healing.suggest(path), is_stranger=is_stranger)
     ending.push_async_callback(healer.settle)
     reader = Reader(
         me, store, peers, healer, hash_wait_s=config.hash_wait_s, lacking=lambda path: healing.suggest(path)
     )
     ending.push_async_callback(reader.close)
     updater = Updater(
-        store, peers, reader, hash_wait_s=config.hash_wait_s, keep_tombstones_s=_keep_tombstones_s(config)
+        store, peers, reader, hash_wait_s=config.hash_wait_s, keep_tombstones_s=kept_s, is_stranger=is_stranger
     )
     healing = HealQueue(updater, look_again=reader.look_again)
     peers.on_up(healing.wake)
@@ -133,7 +137,7 @@ def _core(config: Config, me: ServerName, store: Store, peers: PeerLinks, ending
         hash_wait_s=config.hash_wait_s,
         unpaid=payer.pay,
     )
-    return _Core(reader, writer, Historian(me, store, peers), updater, healing, payer)
+    return _Core(reader, writer, Historian(me, store, peers), updater, healing, payer, strangers)
 
 
 async def _upkeep(
@@ -141,7 +145,7 @@ async def _upkeep(
 ) -> _Upkeep:
     """All of it begun; none of it waits for anything."""
     keep_tombstones_s, now_ns = _keep_tombstones_s(config), time.time_ns
-    strangers = Strangers(store, peers, keep_tombstones_s=keep_tombstones_s, now_ns=now_ns)
+    strangers = core.strangers
     await strangers.begin()
     recent = RecentFindings()
     mender = Mender(store, core.healing)

@@ -47,11 +47,16 @@ class Node:
         now_s = asyncio.get_running_loop().time
         self.payer = Payer(self.store, self.peers)
         self.peers.on_up(self.payer.pay)
-        self.healer = Healer(self.store, now_s=now_s)
+        self.strangers = Strangers(
+            self.store, self.peers, keep_tombstones_s=KEEP_TOMBSTONES_S, now_ns=lambda: self.now_ns
+        )
+        self.healer = Healer(self.store, now_s=now_s, is_stranger=self.strangers.is_stranger)
         self.reader = Reader(
             name, self.store, self.peers, self.healer, hash_wait_s=5.0, lacking=lambda path: self.healing.suggest(path)
         )
-        self.updater = Updater(self.store, self.peers, self.reader, hash_wait_s=5.0)
+        self.updater = Updater(
+            self.store, self.peers, self.reader, hash_wait_s=5.0, is_stranger=self.strangers.is_stranger
+        )
         self.healing = HealQueue(self.updater, look_again=self.reader.look_again)
         self.peers.on_up(self.healing.wake)
         self.writer = Writer(
@@ -64,9 +69,6 @@ class Node:
             now_s=now_s,
             hash_wait_s=5.0,
             unpaid=self.payer.pay,
-        )
-        self.strangers = Strangers(
-            self.store, self.peers, keep_tombstones_s=KEEP_TOMBSTONES_S, now_ns=lambda: self.now_ns
         )
         self.syncer = Syncer(
             self.store,

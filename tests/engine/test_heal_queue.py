@@ -11,7 +11,7 @@ from accord.engine.heal import STALLED_S
 from accord.engine.heal_queue import FIRST_PAUSE_S, LAST_PAUSE_S, MAX_WORKERS, HealQueue, Urgency
 from accord.model.names import FilePath
 from accord.model.verdict import Kind
-from tests.engine.trio import LARGE, PATH, SECOND, SMALL, Trio, trio, until
+from tests.engine.trio import LARGE, PATH, SECOND, SMALL, THIRD, Trio, trio, until
 
 
 def named(number: int) -> FilePath:
@@ -298,3 +298,14 @@ async def test_a_path_that_a_slow_reader_holds_is_healed_all_the_same() -> None:
         reading.close()
         assert rest, "the slow reader gets the rest of its bytes"
         await asyncio.sleep(0)
+
+
+async def test_who_lacks_what_a_scan_has_found_here_is_told() -> None:
+    async with trio() as servers:
+        for name, urgency in (("by a scan", Urgency.SCAN), ("by a peer", Urgency.SYNC), ("by a read", Urgency.READ)):
+            path = FilePath(name)
+            servers.mine.put_outside(path, SMALL)
+            await servers.mine.examine(path, wait_s=1)
+            servers.queue.suggest(path, urgency)
+        await drained(servers)
+        assert sorted(servers.peers.suggested) == [(SECOND, "by a scan"), (THIRD, "by a scan")]

@@ -248,6 +248,20 @@ async def test_the_findings_of_a_run_stay_when_they_were_mended(three: tuple[Ser
     assert dict(found.servers)[cluster[1].name] == "refused the connection"
 
 
+async def test_a_run_that_finds_a_copy_odd_again_tells_since_when_it_is(three: tuple[Servers, list[Desk]]) -> None:
+    cluster, (desk, *_) = three
+    for path in ("before", "still odd"):
+        cluster[0].store.note_finding(odd(path)._replace(since_ns=3))
+    for one in (odd("mended"), odd("still odd"), odd("still odd", Oddity.OUTSIDE)):
+        desk.recent.note(5, one)
+    found = await findings_everywhere(desk.status, Question(number=5), 100)
+    assert [(one.path, one.oddity, one.since_ns) for _, one in found.entries] == [
+        ("mended", "rot", 7),
+        ("still odd", "outside", 7),
+        ("still odd", "rot", 3),
+    ]
+
+
 async def test_a_page_of_findings_ends_with_a_whole_path(three: tuple[Servers, list[Desk]]) -> None:
     cluster, (desk, *_) = three
     for oddity in (Oddity.ROT, Oddity.OUTSIDE):

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accord.engine import comparison, heal_queue, sync
+from accord.engine import comparison, heal_queue, requests, sync
 from accord.engine.heal_queue import Urgency
+from accord.engine.requests import Requests
 from accord.engine.runs import Order
 from accord.engine.write import Refused
 from accord.errors import AccordError, PeerUnreachable
 from accord.model.fingerprints import Cut, Summary
 from accord.model.names import FilePath, Prefix
 from accord.model.verdict import FOLDER, Absent, Kind
+from tests.engine import virtual
 from tests.engine.servers import KEEP_TOMBSTONES_S, PATH, Servers, servers
 from tests.engine.trio import until
 
@@ -280,6 +282,76 @@ async def test_what_only_a_stranger_has_is_reported_and_not_spread() -> None:
         assert PATH not in some[0].store.files
 
 
+async def strange(some: Servers) -> None:
+    """The second server comes back as a stranger, with a file that the first one has deleted, and forgotten."""
+    await some[0].put(b"old")
+    await some.sync()
+    some.down(1)
+    await some[0].delete()
+    await away_for_long(some)
+    some[0].store.records.pop(PATH)
+    some[0].store.settle_debts(some[1].name, await some[0].store.owed(some[1].name, 10))
+    some.up(1)
+
+
+async def test_what_a_stranger_has_is_left_alone_before_it_was_compared_with() -> None:
+    async with servers(2) as some:
+        await strange(some)
+        reading = await some[0].reader.read(PATH)
+        body = some[0].reader.body(reading, reading.verdict.version)
+        assert b"".join([block async for block in body.blocks()]) == b"old"
+        reading.close()
+        await some[0].healer.settle()
+        assert PATH not in some[0].store.files, "a read showed it, and took nothing in"
+        some[0].healing.suggest(PATH)
+        await until(lambda: some[0].healing.progress().healed == 1)
+        assert PATH not in some[0].store.files, "nor does a suggestion, as of somebody who reads it there"
+        assert await some[0].store.is_estranged(PATH)
+
+
+async def test_who_is_still_hashing_is_not_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "INDEXED_WAIT_S", 0.01)
+    async with servers(2) as some:
+        await strange(some)
+        store = some[1].store
+        store.records.clear()  # its index was lost, too
+        some[0].peers.requests = {some[1].name: Requests(store, begins={}, reported=told_nothing)}
+        met = await some[0].store.noted(f"met:{some[1].name}")
+        told = await some[0].syncer.run(some[1].name)
+        assert (told.error, told.is_equal) == ("is still hashing its files", True)
+        assert await some[0].store.noted(f"met:{some[1].name}") == met, "it is as strange as before"
+        await store.examine(PATH, wait_s=1)
+        assert (await some[0].syncer.run(some[1].name)).error is None
+        assert await some[0].store.estranged(None, 10) == [PATH]
+        assert PATH not in some[0].store.files
+
+
+async def told_nothing(question: bytes) -> bytes:
+    return b""
+
+
+def test_a_run_that_failed_is_begun_again_soon_also_without_a_schedule() -> None:
+    async def story() -> None:
+        async with servers(2) as some:
+            await some[1].found(PATH, b"x")
+            real = some[0].peers.compare
+
+            async def busy(server: object, asked: list[Summary]) -> object:
+                if asyncio.get_running_loop().time() < began_s + 100:
+                    runs.append(None)
+                    raise PeerUnreachable("is still hashing its files")
+                return await real(server, asked)  # type: ignore[arg-type]
+
+            runs: list[None] = []
+            began_s = asyncio.get_running_loop().time()
+            some[0].peers.compare = busy  # type: ignore[assignment, method-assign]
+            some[0].syncer.start()
+            await virtual.until(lambda: PATH in some[0].store.files, "it is compared with in the end")
+            assert 2 < len(runs) < 6
+
+    virtual.run(story)
+
+
 async def test_a_stranger_gets_what_it_missed_and_what_is_written_to_it_counts() -> None:
     async with servers(2) as some:
         await some[0].put(b"x", FilePath("other"))
@@ -324,6 +396,24 @@ async def test_what_two_others_have_is_no_longer_only_a_strangers() -> None:
         some[0].strangers.met(some[2].name)
         await some[0].syncer.run(some[2].name)
         assert some[0].store.files[PATH].content == b"there"
+
+
+async def test_a_clock_that_was_a_year_ahead_hides_nobodys_absence() -> None:
+    async with servers(2) as some:
+        mine = some[0]
+        year_ns = 365 * DAY_NS
+        mine.now_ns += year_ns
+        await mine.strangers.begin()
+        await some.sync()
+        mine.now_ns -= year_ns  # somebody has put it right
+        mine.strangers.still_here()
+        some.down(1)
+        for _ in range(int(KEEP_TOMBSTONES_S // (24 * 3600)) + 2):
+            mine.now_ns += DAY_NS
+            mine.strangers.still_here()
+        assert await mine.strangers.is_stranger(some[1].name)
+        await mine.strangers.begin()
+        assert await mine.strangers.is_stranger(some[1].name), "this server was there all the time"
 
 
 async def test_who_was_never_met_is_no_stranger() -> None:

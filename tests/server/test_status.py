@@ -185,6 +185,13 @@ async def order(server: Live, target: str, **headers: str) -> Answer:
     return await ask(server, target, "POST", Content_Length="0", **(headers or {"Accord_Order": "?1"}))
 
 
+@pytest.mark.parametrize("work", ["pause", "resume"])
+async def test_healing_is_not_paused_for_one_folder(server: Live, work: str) -> None:
+    answer = await order(server, f"/status/{work}?scope=photos/")
+    assert (answer.status, server.desks[0].orders) == (400, [])
+    assert (await order(server, f"/status/{work}?scope=")).status == 202
+
+
 async def test_an_order_begins_work_on_all_servers(server: Live) -> None:
     server.cluster.down(1)
     answer = await order(server, "/status/scan?scope=photos/")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import re
 import shutil
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import structlog
 
-from accord.store import folder_hints
 from accord.store.folder_hints import FolderHints
+from accord.store.inotify import Inotify, Notice
 
 DEADLINE_S = 20.0
 
@@ -38,7 +41,7 @@ class Heard:
 
 @asynccontextmanager
 async def watching(root: Path) -> AsyncIterator[Heard]:
-    """Once both watches are set up."""
+    """Once the folders are watched."""
     heard, hints = Heard(), FolderHints(root)
     hints.start(heard.take)
     number = 0
@@ -50,6 +53,17 @@ async def watching(root: Path) -> AsyncIterator[Heard]:
             await asyncio.sleep(0.05)
     yield heard
     await hints.close()
+
+
+async def _touched_until_heard(heard: Heard, root: Path, path: str) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while path not in heard.paths:
+            (root / path).write_text(str(len(heard.paths)))
+            await asyncio.sleep(0.05)
+
+
+def _held_by_this_process() -> str:
+    return "".join(about.read_text() for about in Path("/proc/self/fdinfo").iterdir() if about.exists())
 
 
 @pytest.fixture
@@ -98,21 +112,93 @@ async def test_of_the_private_folder_nothing_is_told(root: Path) -> None:
         assert not [path for path in heard.paths if path.startswith(".accord")]
 
 
-@pytest.mark.parametrize("error", [OSError("OS file watch limit reached."), RuntimeError("no such thing here")])
-async def test_watching_that_fails_is_said_once_and_given_up(
-    root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def refused(*_: object, **__: object) -> object:
-        raise error
+async def test_a_folder_that_was_moved_is_watched_where_it_is_now(root: Path) -> None:
+    (root / "folder" / "old" / "deep").mkdir(parents=True)
+    async with watching(root) as heard:
+        (root / "folder" / "old").rename(root / "new")
+        await heard.until("folder/old", "new")
+        await _touched_until_heard(heard, root, "new/deep/file")
+        assert not [path for path in heard.paths if path.startswith("folder/old/")]
 
-    monkeypatch.setattr(folder_hints, "watch", refused)
+
+async def test_of_a_folder_that_was_moved_away_nothing_is_told(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    away = tmp_path_factory.mktemp("away") / "gone"
+    (root / "folder" / "gone").mkdir()
+    async with watching(root) as heard:
+        (root / "folder" / "gone").rename(away)
+        await heard.until("folder/gone")
+        (away / "file").write_text("elsewhere")
+        await _touched_until_heard(heard, root, "last")
+        assert "folder/gone/file" not in heard.paths
+
+
+async def test_a_folder_in_place_of_a_removed_one_is_watched(root: Path) -> None:
+    (root / "folder" / "below").mkdir()
+    async with watching(root) as heard:
+        held = os.open(root / "folder" / "below", os.O_RDONLY)  # so that the kernel tells of its end late
+        (root / "folder" / "below").rmdir()
+        (root / "folder" / "below").mkdir()
+        await _touched_until_heard(heard, root, "folder/below/file")
+        os.close(held)
+        heard.paths.clear()
+        await _touched_until_heard(heard, root, "folder/below/another")
+
+
+async def test_links_are_not_followed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (root / "folder" / "link").symlink_to(outside)
+    async with watching(root) as heard:
+        (outside / "file").write_text("not ours")
+        await _touched_until_heard(heard, root, "last")
+        assert not [path for path in heard.paths if path.startswith("folder/link")]
+
+
+async def test_files_that_are_only_read_wake_nobody(root: Path) -> None:
+    """What the kernel is asked for, as it says: a notice of each opening would come with every read that is served."""
+    modify, opened_or_read = 0x02, 0x01 | 0x10 | 0x20
+    async with watching(root):
+        watched = [
+            int(mask, 16) for mask in re.findall(r"^inotify .* mask:([0-9a-f]+)", _held_by_this_process(), re.MULTILINE)
+        ]
+    assert any(mask & modify for mask in watched)
+    assert not any(mask & opened_or_read for mask in watched)
+
+
+async def test_notices_that_were_lost_are_said_and_folders_looked_for_anew(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, is_lost = Inotify.notices, asyncio.Event()
+
+    def losing(kernel: Inotify) -> Iterator[Notice]:
+        if is_lost.is_set():
+            is_lost.clear()
+            list(real(kernel))
+            yield Notice(-1, 0x4000, "")
+        yield from real(kernel)
+
+    monkeypatch.setattr(Inotify, "notices", losing)
+    async with watching(root) as heard:
+        is_lost.set()
+        (root / "folder" / "unseen").mkdir()
+        async with asyncio.timeout(DEADLINE_S):
+            await heard.lost.wait()
+        await _touched_until_heard(heard, root, "folder/unseen/file")
+
+
+async def test_watching_that_fails_is_said_once_and_given_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "too many folders")
+
+    monkeypatch.setattr(Inotify, "add", refused)
     heard, hints = Heard(), FolderHints(root)
     with structlog.testing.capture_logs() as logs:
         hints.start(heard.take)
         async with asyncio.timeout(DEADLINE_S):
             await heard.lost.wait()
         await hints.close()
-    assert [line["reason"] for line in logs if line["log_level"] == "warning"] == [str(error)]
+    assert [line["reason"] for line in logs if line["log_level"] == "warning"] == ["too many folders"]
 
 
 async def test_closing_ends_the_watch_at_once(root: Path) -> None:
@@ -121,4 +207,5 @@ async def test_closing_ends_the_watch_at_once(root: Path) -> None:
     hints = FolderHints(root)
     hints.start(lambda _: None)
     await hints.close()
-    assert not any(thread.is_alive() for thread in hints._threads)
+    assert hints._thread is not None
+    assert not hints._thread.is_alive()

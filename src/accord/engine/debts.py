@@ -11,6 +11,7 @@ import asyncio
 
 import structlog
 
+from accord.background import begun, ended
 from accord.errors import AccordError
 from accord.model.names import FilePath, ServerName
 from accord.peers.port import Peers, PeerState
@@ -46,15 +47,11 @@ class Payer:
         news.set()
         task = self._tasks.get(server)
         if task is None or task.done():
-            self._tasks[server] = asyncio.get_running_loop().create_task(self._work(server), name=f"debts to {server}")
+            self._tasks[server] = begun(self._work(server), name=f"debts to {server}")
 
     async def close(self) -> None:
         self._closed = True
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await ended(*self._tasks.values())
 
     async def _work(self, server: ServerName) -> None:
         """Until nothing is owed any more."""

@@ -14,6 +14,8 @@ from typing import TypeGuard
 
 import structlog
 
+from accord.background import begun
+from accord.engine.strangers import IsStranger, is_left_alone, no_stranger
 from accord.errors import AccordError, IntegrityError, Unavailable
 from accord.model.names import FilePath
 from accord.model.repair import lacks, needs
@@ -42,9 +44,15 @@ class Healer:
     because the reader they passed by to was too slow."""
 
     def __init__(
-        self, store: Store, *, now_s: Callable[[], float], given_up: Callable[[FilePath], None] = nobody_told
+        self,
+        store: Store,
+        *,
+        now_s: Callable[[], float],
+        given_up: Callable[[FilePath], None] = nobody_told,
+        is_stranger: IsStranger = no_stranger,
     ) -> None:
         self.now_s = now_s
+        self.is_stranger = is_stranger
         self._store = store
         self._given_up = given_up
         self._busy: dict[FilePath, HealingTee] = {}
@@ -82,7 +90,7 @@ class Healer:
 
     def _end(self, ending: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Conduct the end of a healing, whatever becomes of the reader."""
-        task = asyncio.get_running_loop().create_task(ending)
+        task = begun(ending, name="the end of a healing")
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
         return task
@@ -171,8 +179,9 @@ class HealingTee:
     async def _is_left_alone(self) -> bool:
         """As in `engine.update`: what only a stranger has is not taken over."""
         local = self._local
-        is_unknown = isinstance(local, Absent) and local.clock == EMPTY_CLOCK
-        return is_unknown and len(self._verdict.version.holders) < 2 and await self._store.is_estranged(self.path)
+        if not isinstance(local, Absent) or local.clock != EMPTY_CLOCK:
+            return False
+        return await is_left_alone(self._store, self.path, self._verdict.version.holders, self._healer.is_stranger)
 
     async def _committed(self, incoming: Incoming) -> None:
         verdict, digest = self._verdict, self._verdict.version.version.digest

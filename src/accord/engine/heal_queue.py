@@ -8,7 +8,7 @@ up to date means is left to `engine.update`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from enum import IntEnum
 from itertools import islice
 from typing import Protocol
@@ -70,14 +70,20 @@ class _Job:
         self.timer: asyncio.TimerHandle | None = None
 
 
-async def _no_look(path: FilePath) -> None:
+class LooksAgain(Protocol):
+    """Takes the verdict of a path anew. `tells`: whoever lacks something is told, as nobody else may know of it."""
+
+    def __call__(self, path: FilePath, *, tells: bool) -> Awaitable[None]: ...
+
+
+async def _no_look(path: FilePath, *, tells: bool) -> None:
     """Whoever reads the path next learns what became of it."""
 
 
 class HealQueue:
     """The healings of one server. `look_again` is told of each path that is up to date now, before its followers are."""
 
-    def __init__(self, updates: Updates, *, look_again: Callable[[FilePath], Awaitable[None]] = _no_look) -> None:
+    def __init__(self, updates: Updates, *, look_again: LooksAgain = _no_look) -> None:
         self._updates = updates
         self._look_again = look_again
         self._queued: dict[Urgency, dict[FilePath, _Job]] = {urgency: {} for urgency in Urgency}
@@ -204,7 +210,7 @@ class HealQueue:
             try:
                 reason = await self._updates.update(job.path)
                 if reason is None:
-                    await self._look_again(job.path)
+                    await self._look_again(job.path, tells=job.urgency is Urgency.SCAN)
             finally:
                 del self._running[job.path]
                 self._ended(job, reason)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from accord.background import begun, ended
 from accord.engine.heal_queue import HealQueue, Urgency
 from accord.errors import AccordError
 from accord.model.names import FilePath
@@ -45,12 +46,10 @@ class Mender:
         """There may be something. Never waits; looks once more after a pass that is under way."""
         self._again = True
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._feed(), name="mending")
+            self._task = begun(self._feed(), name="mending")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await ended(self._task)
 
     async def _feed(self) -> None:
         while self._again:

@@ -49,7 +49,7 @@ class PeerLine(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One server's own part. The numbers from `files` to `estranged` are of what is below `prefix`; `clashes` are of everything.
+    """One server's own part. The numbers from `files` to `clashes` are of what is below `prefix`.
 
     `kinds` has how many paths are no agreement, by their verdicts, as far as this server knows; `rivals`, of how many it has several
     current versions itself. `disk` is None where nobody can tell.

@@ -169,10 +169,11 @@ class Reader:
         if verdict.kind in DIFFERENCES or not verdict.silent:
             self._store.note_verdict(verdict.path, verdict.kind)
 
-    async def look_again(self, path: FilePath) -> None:
-        """Take the verdict anew where it was a difference when it was last taken, so that it no longer counts as one if it is none."""
+    async def look_again(self, path: FilePath, *, tells: bool = False) -> None:
+        """Take the verdict anew where it was a difference when it was last taken, so that it no longer counts as one if it is none.
+        `tells` for what this server has just found on its own disk: only it can tell the others."""
         if self._store.is_difference(path):
-            (await self.read(path, tells=False)).close()
+            (await self.read(path, tells=tells)).close()
 
     def body(self, reading: Reading, version: HeldVersion) -> Body:
         """Where the bytes of `version` come from: this server, else another, taken in on the way where this one lacks them.

@@ -11,6 +11,7 @@ import asyncio
 
 import structlog
 
+from accord.background import begun, ended
 from accord.engine.mending import Mender
 from accord.engine.read import Reader
 from accord.engine.strangers import Strangers
@@ -38,12 +39,10 @@ class Recheck:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._work(), name="recheck")
+        self._task = begun(self._work(), name="recheck")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await ended(self._task)
 
     def up(self, server: ServerName) -> None:
         """`server` can be asked (again): it may have what is lacking."""

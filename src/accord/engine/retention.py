@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from accord.background import begun, ended
 from accord.errors import AccordError
 from accord.store.port import Store
 
@@ -39,12 +40,10 @@ class Retention:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._work(), name="retention")
+        self._task = begun(self._work(), name="retention")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await ended(self._task)
 
     async def _work(self) -> None:
         while True:

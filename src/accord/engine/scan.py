@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
+from accord.background import begun, ended
 from accord.engine.heal_queue import Urgency
 from accord.engine.mending import Heals
 from accord.engine.progress import RunProgress
@@ -65,16 +66,14 @@ class Scanner:
 
     def start(self) -> None:
         """Begins with a scan of everything: nobody knows what happened while the server was down."""
-        self._task = asyncio.get_running_loop().create_task(self._work(), name="scanning")
+        self._task = begun(self._work(), name="scanning")
         if self._hints is not None:
             self._hints.start(self._take_hints)
 
     async def close(self) -> None:
         if self._hints is not None:
             await self._hints.close()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await ended(self._task)
 
     def order(self, number: int, scope: Scope) -> str | None:
         """See `engine.runs.Runs.order`."""

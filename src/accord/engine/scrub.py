@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from accord.background import begun, ended
 from accord.engine.heal_queue import Urgency
 from accord.engine.mending import Heals
 from accord.engine.progress import RunProgress
@@ -107,12 +108,10 @@ class Scrubber:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._work(), name="scrubbing")
+        self._task = begun(self._work(), name="scrubbing")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await ended(self._task)
 
     def order(self, number: int, scope: Scope) -> str | None:
         """See `engine.runs.Runs.order`."""

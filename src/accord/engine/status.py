@@ -30,6 +30,7 @@ from accord.engine.own_paths import known_here
 from accord.engine.peer_requests import Work
 from accord.engine.progress import HealProgress, RunProgress, SyncProgress
 from accord.engine.questions import (
+    PAGE_ENTRIES,
     Clash,
     ClashPage,
     FindingPage,
@@ -170,8 +171,9 @@ class Status:
                 found = await self._store.findings(asked.below, asked.behind, asked.entries + len(Oddity) + 1)
                 return msgspec.json.encode(_finding_page(found, asked))
             case Part.RECENT:
-                recent = self._recent.of(asked.number, asked.below)
-                return msgspec.json.encode(_finding_page([one for one in recent if one.path > asked.after], asked))
+                recent = [one for one in self._recent.of(asked.number, asked.below) if one.path > asked.after]
+                some = await self._since_when(recent[: asked.entries + len(Oddity) + 1], asked)
+                return msgspec.json.encode(_finding_page(some, asked))
             case Part.CLASHES:
                 clashes = await self._store.name_clashes(MAX_CLASHES)
                 below = sorted(one for one in clashes if one.path.startswith(asked.prefix) and one.path > asked.after)
@@ -238,6 +240,16 @@ class Status:
     async def _known(self, asked: Question) -> PathPage:
         found = await known_here(self._store, asked.below, asked.behind, asked.entries + 1)
         return PathPage(tuple(found[: asked.entries]), len(found) > asked.entries)
+
+    async def _since_when(self, recent: Sequence[Finding], asked: Question) -> list[Finding]:
+        """A run's findings, with the time of those that an earlier one had found already: what stands knows it."""
+        since_ns: dict[tuple[FilePath, Oddity], int] = {}
+        after = asked.behind
+        while recent and (after is None or after < recent[-1].path):
+            page = await self._store.findings(asked.below, after, PAGE_ENTRIES)
+            since_ns |= {(one.path, one.oddity): one.since_ns for one in page}
+            after = page[-1].path if page else recent[-1].path
+        return [one._replace(since_ns=since_ns.get((one.path, one.oddity), one.since_ns)) for one in recent]
 
     async def _freshen(self, prefix: Prefix) -> None:
         few = await self._store.differences(prefix, None, FEW_DIFFERENCES + 1)

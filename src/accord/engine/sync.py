@@ -18,6 +18,7 @@ from functools import partial
 
 import structlog
 
+from accord.background import begun, ended
 from accord.codec import mark_of
 from accord.engine.comparison import Comparison, Found
 from accord.engine.heal_queue import HealQueue, Urgency
@@ -37,7 +38,9 @@ MAX_RUNS_AT_ONCE = 2
 MAX_ORDERS = 16
 """So many runs that were ordered wait for their turn; more are refused."""
 SOON_S = 15.0
-"""After a run that found differences the next one is due so soon, then later and later."""
+"""After a run that found differences, or failed, the next one is due so soon, then later and later."""
+LATEST_S = 3600.0
+"""After one that failed no later than this, also where none is due by schedule."""
 MAX_REMEMBERED = 10_000
 """So many paths that stayed different are remembered from one run to the next."""
 INDEXING_PAUSE_S = 1.0
@@ -82,7 +85,7 @@ class _Course:
         self.stayed: dict[FilePath, _Marks] = {}
         self.is_equal: bool | None = None
         self.equal_ns: int | None = None
-        self.uneven_runs = 0
+        self.uneven_runs = self.failed_runs = 0
         self.lock = asyncio.Lock()
 
 
@@ -113,13 +116,10 @@ class Syncer:
 
     def start(self) -> None:
         for course in self._courses.values():
-            self._tasks.append(asyncio.get_running_loop().create_task(self._work(course), name=f"sync {course.peer}"))
+            self._tasks.append(begun(self._work(course), name=f"sync {course.peer}"))
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await ended(*self._tasks)
 
     def up(self, server: ServerName) -> None:
         """`server` can be asked (again)."""
@@ -176,15 +176,17 @@ class Syncer:
             await asyncio.sleep(INDEXING_PAUSE_S)
 
     async def _until_due(self, course: _Course) -> None:
-        pause_s = self._every_s
-        if pause_s is not None and course.uneven_runs:
-            pause_s = min(pause_s, SOON_S * 2 ** min(course.uneven_runs - 1, 30))
         try:
-            async with asyncio.timeout(pause_s):
+            async with asyncio.timeout(self._pause_s(course)):
                 await course.due.wait()
         except TimeoutError:
             pass
         course.due.clear()
+
+    def _pause_s(self, course: _Course) -> float | None:
+        runs = course.uneven_runs + course.failed_runs
+        every_s = LATEST_S if self._every_s is None and course.failed_runs else self._every_s
+        return every_s if every_s is None or not runs else min(every_s, SOON_S * 2 ** min(runs - 1, 30))
 
     async def _conduct(self, course: _Course, run: _Run) -> None:
         try:
@@ -248,6 +250,7 @@ class Syncer:
     def _conclude(self, course: _Course, run: _Run) -> None:
         differs = bool(run.differing or run.comparison.lacks_there)
         course.uneven_runs = course.uneven_runs + 1 if differs and run.error is None else 0
+        course.failed_runs = course.failed_runs + 1 if run.error is not None else 0
         course.stayed = run.stayed if run.is_whole else {**course.stayed, **run.stayed}
         if run.is_whole:
             course.is_equal = not run.failed

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import structlog
 
 from accord.engine.read import Reader, Reading, require_known
+from accord.engine.strangers import IsStranger, is_left_alone, no_stranger
 from accord.errors import AccordError, ChangedWhileReading, Conflict, Unavailable
 from accord.model.history import Event
 from accord.model.names import Digest, FilePath, ServerName
@@ -43,13 +44,21 @@ class Updater:
     """Updates one server's store. Keeps `engine.changes.ChangeHandler`."""
 
     def __init__(
-        self, store: Store, peers: Peers, reader: Reader, *, hash_wait_s: float, keep_tombstones_s: float = math.inf
+        self,
+        store: Store,
+        peers: Peers,
+        reader: Reader,
+        *,
+        hash_wait_s: float,
+        keep_tombstones_s: float = math.inf,
+        is_stranger: IsStranger = no_stranger,
     ) -> None:
         self._store = store
         self._peers = peers
         self._reader = reader
         self._hash_wait_s = hash_wait_s
         self._keep_tombstones_s = keep_tombstones_s
+        self._is_stranger = is_stranger
         self._updating = PathLocks()
 
     async def adopt(
@@ -124,13 +133,12 @@ class Updater:
                 await one.abort()
 
     async def _is_left_alone(self, path: FilePath, reading: Reading) -> bool:
-        """Whether it may have been deleted while the only server that knows it was away. Once two know it, it is no longer only a
-        stranger's."""
         local = reading.local
         if not isinstance(local, Absent) or local.clock != EMPTY_CLOCK:
             return False
-        knowing = [answer for answer in reading.answers.values() if is_known(answer) and answer.clock != EMPTY_CLOCK]
-        return len(knowing) < 2 and await self._store.is_estranged(path)
+        answers = reading.answers.items()
+        knowing = [server for server, answer in answers if is_known(answer) and answer.clock != EMPTY_CLOCK]
+        return await is_left_alone(self._store, path, knowing, self._is_stranger)
 
     async def _knew_it(self, path: FilePath, local: Known, clock: Clock) -> bool:
         """Whether what another server found without knowing the path (its index was lost, it has just joined) is in this server's

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from accord.background import begun, ended
 from accord.errors import PeerFailed, PeerRefused, PeerUnreachable
 from accord.model.names import ServerName
 from accord.model.verdict import Unreachable
@@ -83,12 +84,11 @@ class Link:
         self._now = asyncio.get_running_loop().time
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name=f"link to {self.name}")
+        self._task = begun(self._run(), name=f"link to {self.name}")
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await ended(self._task)
             await asyncio.sleep(0)  # A connection that was being made is let go of in the loop's next turn.
         stream = self._stream
         if stream is not None:

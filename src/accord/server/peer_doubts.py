@@ -9,6 +9,7 @@ import asyncio
 
 import structlog
 
+from accord.background import begun, ended
 from accord.errors import AccordError
 from accord.model.names import FilePath
 from accord.store.port import Store
@@ -32,13 +33,11 @@ class Doubts:
             return
         self._queued[path] = None
         if self._worker is None:
-            self._worker = asyncio.get_running_loop().create_task(self._work(), name="doubts")
+            self._worker = begun(self._work(), name="doubts")
 
     async def close(self) -> None:
         self._queued.clear()
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.wait([self._worker])
+        await ended(self._worker)
 
     async def _work(self) -> None:
         try:

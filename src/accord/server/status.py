@@ -111,6 +111,8 @@ class StatusRoute:
             )
         given = _given(request, ("scope", "on"))
         scope = read_scope(given.get("scope", ""))
+        if scope and work in (Work.PAUSE, Work.RESUME):
+            raise InvalidQuery("Healing is paused and resumed as a whole: leave the scope out.")
         number = self._status.new_number()
         servers = await self._status.order(work, scope, number, self._wanted(given.get("on")))
         if not any(one.reason is None for one in servers):

@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from accord.background import begun, ended
 from accord.errors import DiskFull, NoSuchUpload, StoreFailed, UploadBusy
 
 EXPIRES_AFTER_S = 24 * 60 * 60
@@ -76,12 +77,10 @@ class UploadFiles:
     # --- in the background ---
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._work(), name="uploads")
+        self._task = begun(self._work(), name="uploads")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await ended(self._task)
 
     async def _work(self) -> None:
         while True:

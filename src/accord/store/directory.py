@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from accord.background import begun, ended
 from accord.errors import ChangedWhileReading, StoreFailed
 from accord.model.history import Event, Remembered
 from accord.model.listing import Walked
@@ -76,7 +77,7 @@ class DirectoryStore(DirectoryInventory):
         self._committer = Committer(
             parts.shop, parts.kept, parts.unfinished, parts.examiner, self._in_thread, parts.under_way
         )
-        self._flushing = asyncio.create_task(self._keep_flushing())
+        self._flushing = begun(self._keep_flushing(), name="flushing")
         self._closed = False
         parts.indexing.start()
 
@@ -266,9 +267,7 @@ class DirectoryStore(DirectoryInventory):
         if self._closed:
             return
         self._closed = True
-        self._flushing.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._flushing
+        await ended(self._flushing)
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

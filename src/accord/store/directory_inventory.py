@@ -139,7 +139,7 @@ def _tally(db: apsw.Connection, prefix: Prefix) -> Tally:
     )
     rivals = int(db.execute(query, (low, end)).get)
     found, strange = standing_rows.count_findings(db, low, end), standing_rows.count_estranged(db, low, end)
-    return Tally(rivals, found, strange, standing_rows.count_clashes(db))
+    return Tally(rivals, found, strange, standing_rows.count_clashes(db, low, end))
 
 
 def below(prefix: Prefix, after: FilePath | None) -> tuple[str, str]:

@@ -128,9 +128,12 @@ class Examiner:
                 kept = isinstance(found, Opened)
             except (OSError, NotAFile) as error:
                 answer = answer_to(error, record, self._now_ns())
-                if isinstance(answer, Damaged) and not self._note_damage(path, fd, record, answer.reason):
+                if record is None or not isinstance(answer, Damaged):
+                    return answer  # of what nobody has ever read here nothing can be said
+                noted = self._note_damage(path, fd, record, answer.reason)
+                if noted is None:
                     continue
-                return answer
+                return noted
             finally:
                 if not kept:
                     os.close(fd)
@@ -176,21 +179,18 @@ class Examiner:
             self._index.standing.looked_good(path)
         return after.known_damage(seen.stat) or Opened(fd, after)
 
-    def _note_damage(self, path: FilePath, fd: int, before: Record | None, reason: str) -> bool:
-        """That the disk cannot read a copy is remembered, whatever its stat data vouch for: it is to be healed. False where somebody
-        was faster. Of what nobody has ever read here nothing can be said."""
-        if before is None:
-            return True
+    def _note_damage(self, path: FilePath, fd: int, before: Record, reason: str) -> Damaged | None:
+        """That the disk cannot read a copy is remembered, whatever its stat data vouch for: it is to be healed. None where somebody was
+        faster."""
         stat = Stat.of(os.fstat(fd))
         # Under other stat data than those recorded, what cannot be read may be anything.
         digest = before.digest if before.stat == stat else None
         after = replace(before, stat=stat, digest=digest, damaged=reason)
-        if after == before:
-            return True
-        if not self._write_down(path, before, after):
-            return False
-        self._tell_apart(path, before, after)
-        return True
+        if after != before:
+            if not self._write_down(path, before, after):
+                return None
+            self._tell_apart(path, before, after)
+        return after.known_damage(stat)
 
     def _is_past(self, path: FilePath, before: Record | None, digest: Digest) -> bool:
         if before is None or before.digest == digest or any(one.digest == digest for _, one in before.clock.current()):

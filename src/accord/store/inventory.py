@@ -129,7 +129,7 @@ class Inventory(Protocol):
         ...
 
     async def tally(self, prefix: Prefix) -> Tally:
-        """Of everything below `prefix`, but for `clashes` (all of them). No walk."""
+        """Of everything below `prefix`. No walk."""
         ...
 
     async def space(self) -> Space:

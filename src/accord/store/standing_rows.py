@@ -57,8 +57,8 @@ def count_estranged(db: apsw.Connection, after: str, below: str) -> int:
     return int(db.execute(query, (after, below)).get)
 
 
-def count_clashes(db: apsw.Connection) -> int:
-    return int(db.execute("SELECT count(*) FROM name_clashes").get)
+def count_clashes(db: apsw.Connection, after: str, below: str) -> int:
+    return int(db.execute("SELECT count(*) FROM name_clashes WHERE path > ? AND path < ?", (after, below)).get)
 
 
 def estranged(db: apsw.Connection, after: str, limit: int) -> list[FilePath]:

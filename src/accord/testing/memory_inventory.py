@@ -128,7 +128,8 @@ class MemoryInventory(MemoryHands):
     async def tally(self, prefix: Prefix) -> Tally:
         found = [one for path, known in self._findings.items() if path.startswith(prefix) for one in known]
         strange = _page(self._estranged - self.records.keys(), prefix, None, None)
-        return Tally(len(await self.rivals(prefix, None, SOME)), Counter(found), len(strange), len(self._clashes))
+        clashes = sum(one.path.startswith(prefix) for one in self._clashes)
+        return Tally(len(await self.rivals(prefix, None, SOME)), Counter(found), len(strange), clashes)
 
     async def space(self) -> Space:
         if self.broken is not None:

@@ -228,6 +228,8 @@ class ScanConformance:
         disk.remove("folder/NAME3")
         scanned(disk.store, Prefix("folder/"))
         assert len(await disk.store.name_clashes(100)) == 8, "only a whole scan knows all names"
+        counts = [(await disk.store.tally(Prefix(folder))).clashes for folder in ("", "folder", "other")]
+        assert counts == [8, 8, 0]
         scanned(disk.store)
         assert len(await disk.store.name_clashes(100)) == 7
 

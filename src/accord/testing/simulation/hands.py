@@ -1,0 +1,210 @@
+"""Other hands on the disks: people and programs that change files behind Accord's back, and disks that go bad.
+
+Before anything is destroyed, the ledger is told: what nobody else has is then excused from being found again.
+"""
+
+from __future__ import annotations
+
+from accord.model.names import Digest, FilePath
+from accord.model.versions import OutsideChanges
+from accord.testing.simulation.disk import File, Folder, Slot
+from accord.testing.simulation.ledger import Deed, Id, digest_of
+from accord.testing.simulation.world import Machine, World
+
+PRIVATE = ".accord/"
+VERSIONS = PRIVATE + "versions/"
+
+
+def file_at(machine: Machine, path: str) -> File | None:
+    inode = machine.disk.root
+    *folders, name = path.split("/")
+    for folder in folders:
+        below = inode.entries.get(folder)
+        if not isinstance(below, Folder):
+            return None
+        inode = below
+    file = inode.entries.get(name)
+    return file if isinstance(file, File) else None
+
+
+def put(world: World, machine: Machine, path: FilePath, content: bytes, *, in_place: bool = False) -> bool:
+    """Whether it could be: not where a file is in the way of a folder, or a folder of the file. Durable at once."""
+    disk, folder = machine.disk, machine.disk.root
+    *above, name = path.split("/")
+    for part in above:
+        below = folder.entries.get(part)
+        if below is None:
+            below = disk.new_folder(folder, part)
+        if not isinstance(below, Folder):
+            return False
+        folder = below
+    there = folder.entries.get(name)
+    if isinstance(there, Folder):
+        return False
+    if isinstance(there, File) and in_place:
+        disk.truncate(there, 0)
+        file = there
+    else:
+        file = disk.new_file(folder, name)
+    file.content = bytearray(content)
+    file.is_unreadable = False
+    disk.stamp(file)
+    disk.sync_all()
+    return True
+
+
+def edit(world: World, machine: Machine, path: FilePath, content: bytes, *, in_place: bool) -> None:
+    """New content, or old content that is put back."""
+    ledger, digest = world.ledger, world.ledger.knows(path, content)
+    destroys(world, machine, path)
+    taken = _supersedes(world, machine, path)
+    if put(world, machine, path, content, in_place=in_place):
+        if str(digest) not in ledger.deeds:
+            ledger.outside(path, digest, world.loop.time(), taken)
+        ledger.deeds[str(digest)].takes_over |= taken - {str(digest)}
+        world.tell(machine.name, f"somebody writes {digest.hex()[:8]} to {path}")
+
+
+def vanish(world: World, machine: Machine, path: FilePath) -> None:
+    destroys(world, machine, path)
+    *above, name = path.split("/")
+    folder = machine.disk.root
+    for part in above:
+        folder = folder.entries[part]  # type: ignore[assignment]
+    machine.disk.rename_slots((Slot(folder, name, None),))
+    machine.disk.sync_all()
+    world.tell(machine.name, f"somebody removes {path}")
+
+
+def truncate(world: World, machine: Machine, path: FilePath, size: int) -> None:
+    file = file_at(machine, path)
+    assert file is not None
+    edit(world, machine, path, bytes(file.content[:size]), in_place=True)
+
+
+def touch(world: World, machine: Machine, path: FilePath) -> None:
+    file = file_at(machine, path)
+    assert file is not None
+    file.mtime_ns = file.ctime_ns = machine.disk.now_ns()
+    machine.disk.soil(file)
+    machine.disk.sync_all()
+    world.tell(machine.name, f"somebody touches {path}")
+
+
+def rot(world: World, machine: Machine, name: str) -> None:
+    """A bit changes, and nothing shows it. `name` is any file of the disk."""
+    file = file_at(machine, name)
+    if file is None or not file.content:
+        return
+    _destroys(world, machine, file)
+    at = world.random.randrange(len(file.content))
+    file.content[at] ^= 1 << world.random.randrange(8)
+    if file.synced is not None and len(file.synced) > at:
+        spoilt = bytearray(file.synced)
+        spoilt[at] ^= 1
+        file.synced = bytes(spoilt)
+    file.is_rotten = True
+    if not name.startswith(PRIVATE):  # whoever touches it then makes a version of what he sees
+        world.ledger.knows(FilePath(name), bytes(file.content))
+    world.tell(machine.name, f"{name} rots")
+
+
+def lose_sector(world: World, machine: Machine, name: str) -> None:
+    file = file_at(machine, name)
+    if file is None or (not name.startswith(PRIVATE) and not _is_recorded(machine, FilePath(name))):
+        return  # what nobody has ever read stays in its place for ever: it may be anything
+    _destroys(world, machine, file)
+    file.is_unreadable = file.is_rotten = True
+    world.tell(machine.name, f"{name} cannot be read any more")
+
+
+def _is_recorded(machine: Machine, path: FilePath) -> bool:
+    return machine.server is not None and machine.server.store._index.get(path) is not None
+
+
+def lose_disk(world: World, machine: Machine) -> None:
+    """Another one, empty, in its place. The server is down."""
+    assert machine.process is None or not machine.process.is_alive
+    for deed in world.ledger.deeds.values():
+        _excuse_unless_elsewhere(world, machine, deed)
+    number, machine.has_lost_its_index = machine.disk.number, True
+    machine.disk = world.new_disk(number, machine.skew_ns)
+    world.tell(machine.name, "has lost its disk")
+
+
+def lose_index(world: World, machine: Machine) -> None:
+    """The index is gone, the files are not. The server is down."""
+    for deed in world.ledger.deeds.values():
+        _excuse_unless_elsewhere(world, machine, deed)
+    private = machine.disk.root.entries.get(".accord")
+    if isinstance(private, Folder) and "index.db" in private.entries:
+        machine.disk.rename_slots((Slot(private, "index.db", None),))
+        machine.disk.sync_all()
+        machine.has_lost_its_index = True
+        world.tell(machine.name, "has lost its index")
+
+
+def fail_sync(machine: Machine) -> None:
+    machine.disk.failing_syncs += 1
+
+
+def destroys(world: World, machine: Machine, path: FilePath) -> None:
+    world.ledger.handled[machine.name, path] = world.loop.time()
+    file = file_at(machine, path)
+    if file is not None:
+        _destroys(world, machine, file)
+
+
+def _destroys(world: World, machine: Machine, file: File) -> None:
+    """The content of that file is about to be lost: whoever's last good copy it is, is excused."""
+    digest = digest_of(file.content)
+    left = {
+        name
+        for other in world.machines.values()
+        for name, one in other.disk.durable_files()
+        if one is not file and not one.is_unreadable and one.synced is not None and digest_of(one.synced) == digest
+    }
+    if any(name.startswith(VERSIONS) for name in left):
+        return
+    for deed in world.ledger.deeds.values():
+        if (deed.digest == digest or digest in deed.may_be) and deed.path not in left:
+            deed.is_excused = True
+
+
+def _excuse_unless_elsewhere(world: World, machine: Machine, deed: Deed) -> None:
+    others = [other for other in world.machines.values() if other is not machine]
+    known = any(_knows(other, deed) for other in others)
+    held = deed.digest is None or any(
+        one.synced is not None and digest_of(one.synced) == deed.digest
+        for other in others
+        for _, one in other.disk.durable_files()
+    )
+    if not (known and held):
+        deed.is_excused = True
+
+
+def _knows(machine: Machine, deed: Deed) -> bool:
+    if machine.server is None:
+        return False
+    record = machine.server.store._index.get(deed.path)
+    context = record.clock.context() if record is not None else {}
+    return bool(deed.dots) and all(context.get(dot.actor, 0) >= dot.counter for dot in deed.dots)
+
+
+def _supersedes(world: World, machine: Machine, path: FilePath) -> set[Id]:
+    """What an outside change takes the place of: what was on that disk, under `adopt`; otherwise nothing that anybody else wrote."""
+    if world.settings.outside_changes is not OutsideChanges.ADOPT:
+        return set()
+    file = file_at(machine, path)
+    on_disk: set[Digest | None] = {digest_of(file.content) if file is not None else None}
+    if machine.server is not None:
+        record = machine.server.store._index.get(path)
+        if record is not None:
+            on_disk.add(record.digest)
+    else:
+        on_disk |= {None, *world.ledger.of_path.get(path, set())}
+    return {
+        deed.id
+        for deed in world.ledger.at(path)
+        if deed.digest in on_disk or deed.may_be & on_disk or (None in on_disk and deed.source == path)
+    }
