@@ -198,8 +198,11 @@ def test_a_rotten_copy_is_never_served_and_is_replaced_by_the_good_one(pair: Clu
     second = pair[0].get("f.bin")
     assert (second.status, second.body) == (200, content)
     wait_until(lambda: (pair[0].root / "f.bin").read_bytes() == content, "the good copy is in its place")
-    quarantined = [one for one in (pair[0].root / ".accord" / "quarantine").rglob("*") if one.is_file()]
-    assert [one.read_bytes() for one in quarantined] == [bytes(rotten)]
+    quarantine = pair[0].root / ".accord" / "quarantine"
+    wait_until(
+        lambda: [one.read_bytes() for one in quarantine.rglob("*") if one.is_file()] == [bytes(rotten)],
+        "the rotten one is in quarantine",
+    )
 
 
 def test_rot_everywhere_gives_a_problem_and_no_bytes(pair: Cluster) -> None:
