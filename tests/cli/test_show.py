@@ -273,6 +273,7 @@ def test_a_usage_error_is_a_sentence_and_exit_2(accord: Run, words: list[str], s
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Available commands" not in done.stderr
 
 
 def test_the_version(accord: Run) -> None:

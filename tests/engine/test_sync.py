@@ -161,6 +161,26 @@ async def test_what_cannot_be_mended_is_said_and_does_not_spin() -> None:
         assert (await some[0].syncer.run(some[1].name)).is_equal
 
 
+def test_a_peer_that_delivers_nothing_is_not_asked_for_everything_at_full_speed() -> None:
+    async def story() -> None:
+        async with servers(2) as some:
+            for number in range(3_000):
+                await some[1].found(named(number), b"%d" % number)
+
+            async def fails(path: FilePath, *, is_news: bool = False) -> str | None:
+                await asyncio.sleep(0.001)
+                return "no luck"
+
+            some[0].updater.update = fails  # type: ignore[method-assign]
+            began_s = asyncio.get_running_loop().time()
+            told = await some[0].syncer.run(some[1].name)
+            assert told.failed == 3_000, "each has its turn all the same"
+            took_s = asyncio.get_running_loop().time() - began_s
+            assert took_s > 1_500 * sync.FAILING_PAUSE_S
+
+    virtual.run(story)
+
+
 async def test_what_the_other_has_yet_to_take_over_is_not_healed_here_again_and_again() -> None:
     async with servers(2) as some:
         await some[0].put(b"one")
@@ -171,6 +191,19 @@ async def test_what_the_other_has_yet_to_take_over_is_not_healed_here_again_and_
             told = await some[0].syncer.run(some[1].name)
             assert (told.differing, told.failed, told.is_equal) == (1, 0, True)
             assert some[0].healing.progress().healed == 1, runs
+
+
+@pytest.mark.parametrize("count", [3, 5_000])
+async def test_closing_waits_for_nothing_that_is_queued(count: int) -> None:
+    """Healing is paused, so that what was queued never ends; with the many, the run waits for room in the queue."""
+    async with servers(2) as some:
+        for number in range(count):
+            await some[1].found(named(number), b"%d" % number)
+        some[0].healing.pause()
+        some[0].syncer.start()
+        await until(lambda: some[0].healing.progress().queued >= min(count, heal_queue.MAX_FOLLOWED_PATHS))
+        async with asyncio.timeout(5):
+            await some[0].syncer.close()
 
 
 async def test_a_peer_that_makes_no_sense_ends_the_run() -> None:
@@ -307,6 +340,17 @@ async def test_what_a_stranger_has_is_left_alone_before_it_was_compared_with() -
         await until(lambda: some[0].healing.progress().healed == 1)
         assert PATH not in some[0].store.files, "nor does a suggestion, as of somebody who reads it there"
         assert await some[0].store.is_estranged(PATH)
+
+
+async def test_a_stranger_stays_one_where_what_it_has_cannot_all_be_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with servers(2) as some:
+        await strange(some)
+        with monkeypatch.context() as patch:
+            patch.setattr(some[0].store, "deem_estranged", lambda paths: None)  # there is no room
+            assert (await some[0].syncer.run(some[1].name)).error == sync.TOO_MANY
+        assert await some[0].strangers.is_stranger(some[1].name)
+        assert (await some[0].syncer.run(some[1].name)).error is None
+        assert PATH not in some[0].store.files
 
 
 async def test_who_is_still_hashing_is_not_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:

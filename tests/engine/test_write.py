@@ -428,6 +428,41 @@ async def test_what_a_server_that_lost_its_index_finds_again_is_the_former_versi
         kept.close()
 
 
+async def test_a_writer_remembers_what_it_superseded_and_only_others_ever_had() -> None:
+    async with servers(3) as some:
+        some.down(2)
+        await some[0].put(b"old")
+        some.up(2)
+        some.down(0)
+        await some[2].delete()
+        some[0].store.lose_index()
+        some[1].store.lose_disk()  # the only other server that ever had it
+        some.up(0)
+        for _ in range(2):
+            await some.mend()
+        assert {(await node.verdict()).kind for node in some.nodes} == {Kind.DELETED}
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+async def test_a_rival_that_was_written_over_everywhere_is_back_where_a_server_has_its_bytes_elsewhere(
+    elsewhere: bool,
+) -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        if elsewhere:
+            await some[1].put(b"one", FilePath("elsewhere"))
+        for number in range(2):
+            some[number].store.put_outside(PATH, b"by other hands")
+        for _ in range(2):
+            await some.mend()
+        kind, contents = (Kind.DIVERGED, 2) if elsewhere else (Kind.IDENTICAL, 1)
+        for node in some.nodes:
+            verdict = await node.verdict()
+            assert (verdict.kind, len(verdict.versions)) == (kind, contents)
+        if elsewhere:
+            assert await some[0].content(digest_of(b"one")) == b"one"
+
+
 async def test_found_content_that_nobody_knew_is_a_rival_all_the_same() -> None:
     async with servers(2) as some:
         await some[0].put(b"old")

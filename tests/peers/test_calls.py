@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -47,7 +48,7 @@ from accord.peers.message import Message
 from accord.peers.port import PeerState
 from accord.peers.ranges import asked_ranges, compared_range, reply, summaries
 from accord.peers.wire import decode, encode, replies, requests
-from accord.server.peer_calls import COMPARED_FRAME_BYTES, MAX_AT_ONCE
+from accord.server.peer_calls import COMPARED_FRAME_BYTES, MAX_AT_ONCE, Calls
 from tests.peers.by_hand import Frames, answering, calling
 from tests.peers.loopback import (
     ME,
@@ -270,6 +271,17 @@ async def test_a_peer_that_goes_away_meanwhile_fails_the_request_at_once() -> No
         await settled(peers, PeerState.UP)
         with pytest.raises(PeerUnreachable, match="connection lost"):
             await peers.report(OTHER)
+
+
+async def test_a_connection_that_ends_before_an_answer_was_begun_leaves_nothing_behind() -> None:
+    """What was made to be awaited and never is would be a warning, which is an error here."""
+
+    async def drained() -> None: ...
+
+    answers = Calls(SmallRequests(), lambda _: None, drained, lambda work: work.close())
+    for call in (Report(1, b""), Compare(2, asked_ranges([])), Order(3, "scan", "", 1)):
+        answers.take(call, OTHER)
+    gc.collect()
 
 
 async def test_nobody_waits_for_ever_nor_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:

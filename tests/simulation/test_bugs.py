@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from accord.engine.write import covered
+from accord.model.writing import covered
 from accord.testing.simulation import main
 from accord.testing.simulation.bugs import BUGS, BY_NAME, Bug
 from accord.testing.simulation.run import run
@@ -29,7 +29,7 @@ def test_a_bug_is_gone_after_its_run() -> None:
     from accord.engine import write
 
     run(1, plant=BY_NAME["context ignored"].plant)
-    assert write.covered is covered
+    assert vars(write)["covered"] is covered
 
 
 def test_a_failing_seed_is_told_with_the_command_that_does_it_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,6 +116,35 @@ def test_sync_mends_what_was_laid_into_one_directory(quiet: Cluster) -> None:
     assert one.get("new").headers["etag"] == f'"{digest_of(b"laid there")}"'
 
 
+def test_a_slip_of_the_pen_is_not_told_to_be_in_order(quiet: Cluster) -> None:
+    one = quiet[0]
+    assert one.write("photos/cat", b"content").status == 201
+    one.root.joinpath("Case").write_bytes(b"content")
+    one.root.joinpath("case").write_bytes(b"content")
+    one.root.joinpath("bad\\name").write_bytes(b"content")
+    assert run(one, "scan").returncode == 0
+    for words in (
+        ["status", "phots"],
+        ["status", "photos/cat"],
+        ["scan", "phots"],
+        ["scrub", "phots/"],
+        ["sync", "phots/"],
+    ):
+        done = run(one, *words)
+        assert (done.returncode, done.stderr[:17]) == (5, "accord: no server"), done
+    for words in (
+        ["status", "photos"],
+        ["scan", "photos"],
+        ["scan", "photos/cat"],
+        ["scrub", "photos/"],
+        ["sync", "photos"],
+    ):
+        done = run(one, *words)
+        assert (done.returncode, done.stderr) == (0, ""), done
+    assert "found" not in run(one, "status", "photos").stdout, "the names collide elsewhere"
+    assert "server1 found: 1 colliding name" in run(one, "status").stdout
+
+
 def test_scrub_reads_every_byte(quiet: Cluster) -> None:
     one = quiet[0]
     assert one.write("a/b", b"x" * 5000).status == 201

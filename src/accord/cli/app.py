@@ -147,7 +147,7 @@ def _usage(tokens: Sequence[str], error: Exception) -> AccordError:
     from accord.errors import UsageError
 
     command = f"accord {tokens[0]}" if tokens and tokens[0] in COMMANDS else "accord"
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).partition(" Available commands:")[0]  # the first few of them: the help has all
     return UsageError(f"{text if text.endswith('?') else text.rstrip('.') + '.'} `{command} --help` tells more.")
 
 

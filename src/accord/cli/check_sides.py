@@ -100,17 +100,18 @@ def _served(text: str, place: Place, client: Client, own: str | None, name: byte
     from accord.client.sides import served_entries, served_entry
     from accord.errors import NotFound
     from accord.model.names import Prefix
+    from accord.model.verdict import Kind
 
     prefix = Prefix(place.path)
     listing = client.list(prefix)
     verdicts = iter(listing)
     first = next(verdicts, None)
+    if first is None and prefix and not place.path.endswith("/"):
+        verdict = client.stat(place.path)
+        entry = served_entry(verdict, name, own)
+        if entry is not None and not (listing.silent and verdict.verdict is Kind.UNKNOWN):
+            return Side(text, iter((entry,)), is_file=True, told=verdict, own=own)
     if first is not None or not prefix or listing.silent:
         found = chain(() if first is None else (first,), verdicts)
         return Side(text, served_entries(found, prefix, own), told=listing, own=own)
-    if not place.path.endswith("/"):
-        verdict = client.stat(place.path)
-        entry = served_entry(verdict, name, own)
-        if entry is not None:
-            return Side(text, iter((entry,)), is_file=True, told=verdict, own=own)
     raise NotFound(f"There is neither a folder nor a file at {text}.", path=place.path)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from accord.client.blocking import Client
     from accord.engine.overview import Overview
 
-_OK, _SILENT, _RIVALS = 0, 3, 6
+_OK, _SILENT, _NOT_FOUND, _RIVALS = 0, 3, 5, 6
 PathKind = Literal["diverged", "stale", "partial", "damaged", "unverified", "unknown", "estranged", "clash"]
 
 
@@ -34,7 +34,8 @@ def status(
     """Show how the servers stand: reachable, in sync or how far behind, what they do, and how many files have which verdict.
 
     It is answered from what the servers know, without looking at any file. With --paths, every path whose copies do not agree is one
-    line, with a verdict that is taken now. Exit code 6 if there are rival versions, 3 if a server cannot be asked, else 0.
+    line, with a verdict that is taken now. Exit code 6 if there are rival versions, 3 if a server cannot be asked, 5 if nobody knows
+    anything in the folder, else 0.
 
     Examples:
 
@@ -58,6 +59,8 @@ def status(
             _list(client, prefix, kind or [], common)
         else:
             common.output().overview(overview)
+    if is_unknown_folder(overview):
+        common.output().note(f"no server that answered has anything in '{overview.prefix}'")
     return exit_code_of(overview)
 
 
@@ -65,7 +68,15 @@ def exit_code_of(overview: Overview) -> int:
     """Rivals come before silence: they wait for somebody's choice."""
     if overview.rivals:
         return _RIVALS
-    return _OK if all(line.reachable for line in overview.servers) else _SILENT
+    if not all(line.reachable for line in overview.servers):
+        return _SILENT
+    return _NOT_FOUND if is_unknown_folder(overview) else _OK
+
+
+def is_unknown_folder(overview: Overview) -> bool:
+    """A folder was asked for that nobody who answered knows: a slip of the pen, or a file."""
+    told = [line.status for line in overview.servers if line.status is not None]
+    return bool(overview.prefix) and not any(one.files or one.deleted or one.kinds or one.findings for one in told)
 
 
 def _list(client: Client, prefix: str, kinds: list[PathKind], common: Common) -> None:

@@ -52,15 +52,16 @@ def counts_line(overview: Overview) -> str:
 
 
 def odd_lines(overview: Overview) -> Iterator[str]:
-    """What each server knows of its own copies that is odd, where there is anything."""
+    """What each server knows of its own copies that is odd, where there is anything. What could not be recorded has no folder."""
     for line in overview.servers:
         if line.status is None:
             continue
         told = [f"{number:,} {oddity}" for oddity, number in line.status.findings.items()]
         told += [f"{line.status.estranged:,} estranged"] * bool(line.status.estranged)
         told += [words.count(line.status.clashes, "colliding name")] * bool(line.status.clashes)
-        told += [f"{line.status.indexing.unreadable:,} unreadable"] * bool(line.status.indexing.unreadable)
-        told += [f"{line.status.indexing.unnameable:,} unnameable"] * bool(line.status.indexing.unnameable)
+        if not overview.prefix:
+            told += [f"{line.status.indexing.unreadable:,} unreadable"] * bool(line.status.indexing.unreadable)
+            told += [f"{line.status.indexing.unnameable:,} unnameable"] * bool(line.status.indexing.unnameable)
         if told:
             yield f"{line.name} found: {', '.join(told)}"
 

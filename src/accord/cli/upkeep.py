@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from accord.client.status import OddCopy, Ordered
     from accord.engine.overview import Overview
 
-OK, FAILED, SILENT, RIVALS, INTEGRITY = 0, 1, 3, 6, 8
+OK, FAILED, SILENT, NOT_FOUND, RIVALS, INTEGRITY = 0, 1, 3, 5, 6, 8
 MAX_REPORTED_FINDINGS = 10_000
 """The servers remember no more of a run either."""
 
@@ -50,7 +50,8 @@ def scan(
     hints at a change, and on their schedule.
 
     Exit code 0 if nothing is left to mend, 6 if there are rival versions, 8 if something is damaged and nobody has a good copy, 3 if
-    a server could not be asked, 1 if something could not be mended yet. Ctrl-C stops the waiting, not the work.
+    a server could not be asked, 1 if something could not be mended yet, 5 if nobody knows the path. Ctrl-C stops the waiting, not the
+    work.
 
     Examples:
 
@@ -169,6 +170,8 @@ def _perform(work: Work, path: str, on: tuple[str, ...], wait: bool, common: Com
             raise
         done = _report(client, ordered, servers, overview)
     out.upkeep(done)
+    if done.exit_code == NOT_FOUND:
+        out.note(f"no server has anything at '{done.scope}'")
     return done.exit_code
 
 
@@ -209,10 +212,15 @@ def _scope(client: Client, path: str) -> str:
 
 def _report(client: Client, ordered: Ordered, servers: tuple[ServerRun, ...], overview: Overview) -> Upkeep:
     from accord.cli.outcomes import Upkeep
+    from accord.cli.status import is_unknown_folder
+    from accord.model.verdict import Kind
 
     found = () if ordered.work == "sync" else islice(client.findings("", order=ordered.number), MAX_REPORTED_FINDINGS)
     findings = tuple(_now(client, one) for one in found)
-    code = worst_of(findings, servers, _kinds(client, ordered.scope, overview))
+    kinds = _kinds(client, ordered.scope, overview)
+    code = worst_of(findings, servers, kinds)
+    if code == OK and (is_unknown_folder(overview) or kinds == {Kind.MISSING.value: 1}):
+        code = NOT_FOUND
     return Upkeep(ordered.work, ordered.scope, ordered.number, servers, findings, code)
 
 

@@ -31,6 +31,7 @@ LAST_PAUSE_S = 600.0
 MAX_TOLD_FAILURES = 20
 
 _STOPPING = "this server is stopping"
+_BROKE = "healing it failed in a way that nobody thought of; the log says how"
 
 _log = structlog.get_logger("accord.heal")
 
@@ -206,13 +207,14 @@ class HealQueue:
         while not self._paused and (job := self._next()) is not None:
             self._running[job.path] = job
             followers, job.followers = job.followers, []
-            reason: str | None = _STOPPING
+            reason: str | None = _BROKE
             try:
                 reason = await self._updates.update(job.path)
                 if reason is None:
                     await self._look_again(job.path, tells=job.urgency is Urgency.SCAN)
             finally:
                 del self._running[job.path]
+                reason = _STOPPING if self._closed and reason is _BROKE else reason
                 self._ended(job, reason)
                 _tell(followers, reason)
 

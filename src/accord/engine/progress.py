@@ -63,5 +63,6 @@ class HealProgress(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     paused: bool = False
     healed: int = 0
+    """How often a path was mended, or nobody who answered had more for it: of one that only a silent server has, that comes again."""
     dropped: int = 0
     failures: tuple[HealFailure, ...] = ()

@@ -18,7 +18,8 @@ PAUSE_S = 60.0
 BETWEEN_UNITS_S = 0.05
 """The disk belongs to whoever reads and writes."""
 
-TOMBSTONES_AT_ONCE = 1_000
+TOMBSTONES_AT_ONCE = 200
+"""For the milliseconds that this takes nobody else gets at the index."""
 _NS_PER_S = 1_000_000_000
 _S_PER_DAY = 86_400
 

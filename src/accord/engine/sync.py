@@ -41,9 +41,14 @@ SOON_S = 15.0
 """After a run that found differences, or failed, the next one is due so soon, then later and later."""
 LATEST_S = 3600.0
 """After one that failed no later than this, also where none is due by schedule."""
+PATIENCE_PATHS = 100
+FAILING_PAUSE_S = 0.05
+"""After so many failures in a row each further path waits for so long: where nothing can be had from a peer, trying everything costs
+next to nothing, and where only these could not be mended, the others still get their turn."""
 MAX_REMEMBERED = 10_000
 """So many paths that stayed different are remembered from one run to the next."""
 INDEXING_PAUSE_S = 1.0
+TOO_MANY = "has more that nobody else has, after a long absence, than can be remembered"
 
 BY_SCHEDULE = Order(0, EVERYTHING)
 
@@ -61,7 +66,7 @@ class _Run:
         self.began_ns = began_ns
         self.ended_ns: int | None = None
         self.is_stranger = is_stranger
-        self.differing = self.mended = self.failed = self.estranged = 0
+        self.differing = self.mended = self.failed = self.failed_in_a_row = self.estranged = 0
         self.error: str | None = None
         self.stayed: dict[FilePath, _Marks] = {}
         """Paths that were brought up to date, with what they were known as before."""
@@ -146,8 +151,6 @@ class Syncer:
             run = course.run = _Run(order, comparison, self._now_ns(), is_stranger=is_stranger)
             try:
                 await self._conduct(course, run)
-            except AccordError as error:
-                run.error = error.detail.removesuffix(".")
             except asyncio.CancelledError:
                 run.error = "broken off"
                 raise
@@ -195,16 +198,19 @@ class Syncer:
                     for found in await self._not_estranged(run, page):
                         run.differing += 1
                         await self._mend(course, run, found)
-        finally:
-            # What was begun comes to its end, also where the comparison was cut; only closing lets go of it.
-            while run.under_way:
-                await asyncio.wait(run.under_way)
+        except AccordError as error:
+            run.error = error.detail.removesuffix(".")
+        # What was begun comes to its end, also where the comparison was cut. Only closing lets go of it: the queue may be paused.
+        while run.under_way:
+            await asyncio.wait(run.under_way)
 
     async def _not_estranged(self, run: _Run, page: Sequence[Found]) -> list[Found]:
         """The rest of what only a stranger has is reported, and not taken over."""
         unknown = [found.path for found in page if found.mine is None]
         if unknown and run.is_stranger:
             self._store.deem_estranged(unknown)
+            if not await self._store.is_estranged(unknown[-1]):
+                run.error = TOO_MANY  # it is met only once all of that is remembered
         left = set(unknown) if run.is_stranger else {path for path in unknown if await self._stays_estranged(path)}
         run.estranged += len(left)
         return [found for found in page if found.path not in left]
@@ -223,9 +229,12 @@ class Syncer:
         ended = await self._healing.enqueue(path, Urgency.SYNC)
         run.under_way.add(ended)
         ended.add_done_callback(partial(self._ended, course.peer, run, found, again))
+        if run.failed_in_a_row >= PATIENCE_PATHS and not ended.done():  # what failed lately costs nothing
+            await asyncio.sleep(FAILING_PAUSE_S)
 
     def _ended(self, peer: ServerName, run: _Run, found: Found, again: bool, ended: asyncio.Future[str | None]) -> None:
         run.under_way.discard(ended)
+        run.failed_in_a_row = run.failed_in_a_row + 1 if ended.cancelled() or ended.result() is not None else 0
         # What was nothing to take over from those who answered may be something with the peer that was silent.
         if ended.cancelled() or ended.result() is not None or again or not self._is_up(peer):
             run.failed += 1

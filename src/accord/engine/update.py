@@ -26,6 +26,7 @@ from accord.model.verdict import (
     HeldVersion,
     Kind,
     Known,
+    Verdict,
     is_known,
     keeps,
 )
@@ -107,7 +108,8 @@ class Updater:
             clock = verdict.clock
             if verdict.kind is Kind.DIVERGED and await self._knew_it(path, local, clock):
                 return False  # there is one rival less: look again
-            if not lacks(verdict, local) and merge(local.clock, clock) == local.clock:
+            taken += await self._found_here(local, verdict)
+            if not taken and not lacks(verdict, local) and merge(local.clock, clock) == local.clock:
                 return True
             if is_outlived(verdict, local, reading.answers.values(), self._keep_tombstones_s):
                 return True
@@ -151,6 +153,17 @@ class Updater:
             return False
         _log.info("content that was found is a former version", path=path)
         return await self._commit(path, local, discard(local.clock, seen), (), ()) is not None
+
+    async def _found_here(self, local: Known, verdict: Verdict) -> list[Incoming]:
+        """Current versions that no server holds (somebody wrote over them), and whose bytes this server has somewhere else: at another
+        path, or in history."""
+        held = {one.version.digest for one in verdict.versions if one.holders}
+        found = []
+        for digest in current_contents(merge(local.clock, verdict.clock)):
+            if digest not in held and not keeps(local, digest) and self._store.takes_in():
+                incoming = await self._store.duplicate(None, digest)
+                found += [] if incoming is None else [incoming]
+        return found
 
     async def _commit(
         self,

@@ -36,10 +36,11 @@ from accord.model.verdict import (
     Verdict,
     compare,
 )
-from accord.model.versions import Version
+from accord.model.versions import Clock, Version
 from accord.model.writing import Conditions, Minted, Refusal, covered, mint, refusal
 from accord.peers.port import Peers
 from accord.store.port import SMALL_CONTENT_BYTES, Change, Committed, Incoming, Store
+from accord.store.records import event_by_its_actor
 
 TRIES = 8
 """How often a commit starts anew when the file is changed behind Accord's back in that very moment."""
@@ -256,8 +257,9 @@ class Writer:
         ):  # what the writer saw was superseded by others meanwhile; it is what this came from all the same
             before = newest_seen([one.event for one in await self.store.history(path)], seen)
         event = Event(minted.dot, version, self.now_ns(), deed, before, wish.message, step.source)
+        events = (event, *_never_had(verdict, local.clock, minted))
         owed = tuple(self.peers.names)
-        return Change(path, local.clock, minted.clock, step.incoming, (event,), owed), minted, event, verdict
+        return Change(path, local.clock, minted.clock, step.incoming, events, owed), minted, event, verdict
 
     def _check(self, verdict: Verdict, answers: Mapping[ServerName, Answer], wish: Wish, *, deletes: bool) -> None:
         refused = refusal(verdict, wish.conditions, deletes=deletes)
@@ -315,6 +317,14 @@ class Writing:
         author = wish.author or str(writer.name)
         version = Version(digest, incoming.size, modified_ns, author, bool(wish.executable))
         return await writer.conclude([Step(self._look, wish, version, (incoming,))], self._replicas)
+
+
+def _never_had(verdict: Verdict, mine: Clock, minted: Minted) -> list[Event]:
+    """What the write supersedes and only others have. It is to be remembered here, too: somebody may find it again when all who had it
+    have lost their memory (see `Updater._knew_it`)."""
+    known = {dot for dot, _ in mine.current()}
+    current = dict(verdict.clock.current())
+    return [event_by_its_actor(dot, current[dot]) for dot in minted.supersedes if dot not in known and dot in current]
 
 
 def _is_new(verdict: Verdict) -> bool:

@@ -7,6 +7,7 @@ is left to the engine (`engine.peer_requests`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 
 from accord.engine.peer_requests import PeerRequests, Work
 from accord.errors import AccordError, InvalidPath, InvalidQuery, PeerUnreachable
@@ -63,17 +64,17 @@ class Calls:
             return
         match call:
             case Compare(ranges=ranges):
-                answering = self._compare(call.id, caller, summaries(ranges))
+                answer = partial(self._compare, call.id, caller, summaries(ranges))
             case Report(question=question):
-                answering = self._report(call.id, question)
+                answer = partial(self._report, call.id, question)
             case Order(work=work, scope=scope, number=number):
-                answering = self._order(call.id, work, _scope(scope), number)
+                answer = partial(self._order, call.id, work, _scope(scope), number)
         self._at_once += 1
-        self._spawn(self._answered(call.id, answering))
+        self._spawn(self._answered(call.id, answer))
 
-    async def _answered(self, id: int, answering: Coroutine[object, object, None]) -> None:
+    async def _answered(self, id: int, answer: Callable[[], Awaitable[None]]) -> None:
         try:
-            await answering
+            await answer()
         except ConnectionResetError:
             pass  # nobody is there to be told
         except AccordError as error:

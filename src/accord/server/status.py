@@ -102,7 +102,7 @@ class StatusRoute:
             raise NotAllowed(f"Lists are only read; {request.method} is not possible here.")
         work = _WORKS.get(name)
         if work is None:
-            raise NoSuchPage(f"There is no such work; there is {', '.join(_WORKS)}.")
+            raise NoSuchPage(f"Below /status/ there is {', '.join((*_LISTS, *_WORKS))}.")
         if request.method != "POST":
             raise NotAllowed(f"Work is ordered with POST; {request.method} is not possible here.")
         if request.headers.get(ORDER_FIELD) != "?1":

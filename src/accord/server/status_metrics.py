@@ -42,7 +42,11 @@ def _healing(status: ServerStatus) -> Iterator[Metric]:
         "accord_heal_waiting", "Of these, those that failed and are tried again later.", value=queue.waiting
     )
     yield GaugeMetricFamily("accord_heal_paused", "Whether mending is paused.", value=queue.paused)
-    yield CounterMetricFamily("accord_healed", "Paths that were mended here.", value=queue.healed)
+    yield CounterMetricFamily(
+        "accord_healed",
+        "Times that a path was mended here, or nobody who answered had more for it.",
+        value=queue.healed,
+    )
 
 
 def _runs(status: ServerStatus) -> Iterator[Metric]:

@@ -195,11 +195,11 @@ def _odd(told: Overview) -> str:
         if line.status.clashes:
             link = pages.link(f"/status/paths?prefix={prefix}&kind={CLASH}", _many(line.status.clashes, "name"))
             rows.append((pages.text(line.name), pages.badge("colliding"), link))
-        if line.status.indexing.unreadable:
+        if line.status.indexing.unreadable and not prefix:
             rows.append(
                 (pages.text(line.name), pages.badge("unreadable"), pages.text(f"{line.status.indexing.unreadable:,}"))
             )
-        if line.status.indexing.unnameable:
+        if line.status.indexing.unnameable and not prefix:
             rows.append(
                 (pages.text(line.name), pages.badge("unnameable"), pages.text(f"{line.status.indexing.unnameable:,}"))
             )

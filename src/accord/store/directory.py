@@ -7,7 +7,6 @@ by `examining`, `path_jobs`, `incoming`, `committing`, `remembering`, `listing` 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,6 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from stat import S_ISFIFO
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -26,22 +24,22 @@ from accord.errors import ChangedWhileReading, StoreFailed
 from accord.model.history import Event, Remembered
 from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
-from accord.model.verdict import Absent, Answer, Checking, Deleted, Unreachable
+from accord.model.verdict import Answer, Checking, Unreachable
 from accord.model.versions import Actor, OutsideChanges, server_actor
 from accord.store.committing import Committer
 from accord.store.content_lists import ContentLists
 from accord.store.copies import DirectoryCopy, FileBase
+from accord.store.directory_glances import DirectoryGlances
 from accord.store.directory_inventory import DirectoryInventory
 from accord.store.examining import TRIES, Opened, TooLarge
 from accord.store.incoming import FileIncoming, refuse_what_cannot_fit
 from accord.store.index_connection import BATCH_S
-from accord.store.index_rows import Known
 from accord.store.inventory import ScanStep, Scope, ScrubStep, Space
 from accord.store.listing import pages
 from accord.store.parts import Parts, assemble
 from accord.store.path_locks import PathLocks
 from accord.store.port import Change, Committed, Copy, Debts, Indexing, is_answer
-from accord.store.records import Sharing, nothing_there, same_stat
+from accord.store.records import Sharing
 from accord.store.remembering import Memory
 from accord.store.workshop import no_step
 
@@ -49,14 +47,13 @@ LOOKING_THREADS = 16
 COMMITTING_THREADS = 4
 """Each step of a commit gives the interpreter's lock away and waits for it again: with more threads they mostly wake each other.
 Measured, small writes by 16 clients at once: a fifth more in a second with 4 threads than with 16."""
-HELD_FIFOS = 64
 
 T = TypeVar("T")
 
 _log = structlog.get_logger("accord.store")
 
 
-class DirectoryStore(DirectoryInventory):
+class DirectoryStore(DirectoryInventory, DirectoryGlances):
     """See `port.Store`. Made by `open_directory_store`."""
 
     def __init__(self, parts: Parts) -> None:
@@ -80,59 +77,6 @@ class DirectoryStore(DirectoryInventory):
         self._flushing = begun(self._keep_flushing(), name="flushing")
         self._closed = False
         parts.indexing.start()
-
-    def glance(self, path: FilePath) -> Copy | Absent | None:
-        known = self._index.known(path)
-        if known is None or path in self._under_way:
-            return None
-        vouching, present = known.vouching, known.present
-        if vouching is None or present is None:
-            return self._glance_gone(path, known.if_gone)
-        fd = self._beneath.open_cached(path)
-        if fd < 0:
-            return known.if_gone if fd == -errno.ENOENT and isinstance(known.if_gone, Absent) else None
-        status = os.fstat(fd)
-        if not same_stat(vouching, status):
-            self._let_go(path, known, fd, status.st_mode)
-            return None
-        return DirectoryCopy(path, present, fd, vouching, self._lists)
-
-    def _let_go(self, path: FilePath, known: Known, fd: int, mode: int) -> None:
-        """Something else has taken the place of the file. A FIFO was opened for reading by that, and may have a writer now, which
-        closing would kill (SIGPIPE): it is kept open, what is written waiting for its true reader, and the path is not glanced at
-        again. To look before opening would cost every read 2 to 3 us (a second look-up); what opening does to a device that
-        replaced a known file stays as it is."""
-        if not S_ISFIFO(mode):
-            os.close(fd)
-            return
-        self._index.distrust(path, known)
-        held = self._fifos.pop(path, None)
-        self._fifos[path] = fd
-        if held is not None:
-            os.close(held)
-        if len(self._fifos) > HELD_FIFOS:
-            os.close(self._fifos.pop(next(iter(self._fifos))))
-
-    def _glance_gone(self, path: FilePath, if_gone: Absent | Deleted) -> Absent | None:
-        """Where nothing is known to vouch, only that nothing is there can be said; what is there may be a FIFO, whose writer must
-        not take this look for a reader."""
-        fd = self._beneath.probe_cached(path)
-        if fd >= 0:
-            os.close(fd)
-        return if_gone if fd == -errno.ENOENT and isinstance(if_gone, Absent) else None
-
-    def glance_answer(self, path: FilePath) -> Answer | None:
-        known = self._index.known(path)
-        if known is None or path in self._under_way:
-            return None
-        fd = self._beneath.probe_cached(path)
-        if fd < 0:
-            if fd != -errno.ENOENT:
-                return None
-            return known.if_gone if type(known.if_gone) is Absent else nothing_there(known.record, self._now_ns())
-        status = os.fstat(fd)
-        os.close(fd)
-        return known.present if known.vouching is not None and same_stat(known.vouching, status) else None
 
     async def open(self, path: FilePath, *, wait_s: float, reread: bool = False) -> Copy | Answer:
         return await self._open(path, wait_s, reread)

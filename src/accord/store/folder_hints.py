@@ -76,6 +76,7 @@ class FolderHints:
             while not self._closed.is_set():
                 self._hear(kernel)
         except OSError as error:
+            kernel.let_go()
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:

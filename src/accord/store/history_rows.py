@@ -47,7 +47,7 @@ def note(
     """The clock of `path` goes from `before` to `after`. Every version that is superseded by that, and every rival kept aside, gets a
     row: by these rows it is known later which bytes are still needed."""
     for event in events:
-        _add(db, path, event, None, told=True)
+        _add(db, path, event, None, told=_is_told(event))
     for dot, version in superseded_by(before, after):
         _add(db, path, event_by_its_actor(dot, version), now_ns, told=False)
     if aside:
@@ -68,7 +68,12 @@ def learn(db: apsw.Connection, path: FilePath, clock: Clock, events: Sequence[Ev
     for event in events:
         is_past = event.dot not in current and event.dot.counter <= context.get(event.dot.actor, 0)
         superseded_ns = min(now_ns, max(0, ended.get(event.dot, event.at_ns))) if is_past else None
-        _add(db, path, event, superseded_ns, told=True)
+        _add(db, path, event, superseded_ns, told=_is_told(event))
+
+
+def _is_told(event: Event) -> bool:
+    """Whether more is said of it than anybody could say who only knows the version."""
+    return event != event_by_its_actor(event.dot, event.version)
 
 
 def _add(db: apsw.Connection, path: FilePath, event: Event, superseded_ns: int | None, *, told: bool) -> None:
@@ -151,10 +156,10 @@ def paths_of(db: apsw.Connection, digest: Digest, limit: int) -> list[FilePath]:
 
 def kept_of(db: apsw.Connection, path: FilePath) -> list[tuple[Digest, FilePath]]:
     """The contents in the history of a path, each with the first path of those that have it in their history."""
-    first = "SELECT min(path) FROM events AS every WHERE every.digest = events.digest AND every.superseded_ns IS NOT NULL"
-    query = (
-        f"SELECT DISTINCT digest, ({first}) FROM events WHERE path = ? AND digest IS NOT NULL AND superseded_ns IS NOT NULL"
+    first = (
+        "SELECT min(path) FROM events AS every WHERE every.digest = events.digest AND every.superseded_ns IS NOT NULL"
     )
+    query = f"SELECT DISTINCT digest, ({first}) FROM events WHERE path = ? AND digest IS NOT NULL AND superseded_ns IS NOT NULL"
     rows: list[Any] = db.execute(query, (path,)).fetchall()
     return [(Digest(digest), _path(first)) for digest, first in rows]
 

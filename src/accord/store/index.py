@@ -121,6 +121,8 @@ class Index(IndexConnection):
             if self.standing.is_unwritten:
                 self._begin(0)
                 self.standing.write(self._db)
+            if self.standing.is_crowded:
+                self._commit()
             return work(self._db)
 
         return self._guarded(write_and_work)

@@ -136,12 +136,13 @@ class FirstIndexing:
             if self._stopping.is_set():
                 break
             self._found_files += len(run.paths)
-            if self._mean_bytes < TINY_BYTES:
+            fd = _second(run.folder_fd) if self._mean_bytes >= TINY_BYTES else None
+            if fd is None:
                 self._index_run(run, low)
                 self._room.release()
             else:
                 running = [future for future in running if not future.done()]
-                running.append(self._submit(Run(run.folder, os.dup(run.folder_fd), run.paths), low))
+                running.append(self._submit(Run(run.folder, fd, run.paths), low))
             low = run.paths[-1]
             if time.monotonic() - logged_s > PROGRESS_LOG_S:
                 logged_s = time.monotonic()
@@ -273,6 +274,14 @@ class FirstIndexing:
         with self._counting:
             self._hashed_files += files
             self._hashed_bytes += size_bytes
+
+
+def _second(fd: int) -> int | None:
+    """Another descriptor of the same folder; None where there are too many open: it is then done without."""
+    try:
+        return os.dup(fd)
+    except OSError:
+        return None
 
 
 def _digest_small(fd: int) -> tuple[bytes, int]:

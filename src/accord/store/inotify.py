@@ -97,8 +97,14 @@ class Inotify:
         """No wait lasts any longer. From any thread, until `close`."""
         os.eventfd_write(self._stopped, 1)
 
+    def let_go(self) -> None:
+        """Of all watches, which others may want; nothing but `stop` and `close` afterwards."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def close(self) -> None:
-        os.close(self._fd)
+        self.let_go()
         os.close(self._stopped)
 
 

@@ -146,7 +146,7 @@ class Inventory(Protocol):
 
     def deem_estranged(self, paths: Sequence[FilePath]) -> None:
         """These are only on a server that was away longer than tombstones are kept: they may have been deleted since. They are not
-        taken over until somebody writes to them (a commit forgets it)."""
+        taken over until somebody writes to them (a commit forgets it). What there is no room for is not remembered: ask."""
         ...
 
     async def is_estranged(self, path: FilePath) -> bool: ...

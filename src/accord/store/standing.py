@@ -25,7 +25,8 @@ MAX_FINDINGS = 1_000_000
 MAX_ESTRANGED = 1_000_000
 """What is more is not remembered: it is found again once there is room."""
 MAX_UNWRITTEN = 16_384
-"""So much is remembered from one commit to the next."""
+"""So much is remembered from one commit to the next; what may not be found again by itself (estranged paths, notes) beyond that, and
+whoever asks next has it committed."""
 
 SCHEMA = """
 CREATE TABLE differences (path TEXT PRIMARY KEY, kind TEXT NOT NULL, since_ns INTEGER NOT NULL) WITHOUT ROWID, STRICT;
@@ -67,6 +68,9 @@ class _Note(NamedTuple):
 
 _Key = tuple[type, str]
 _Change = _Verdict | _Found | _Estranged | _Note
+
+
+_ALWAYS = frozenset((_Estranged, _Note))
 
 
 class Standing:
@@ -148,7 +152,7 @@ class Standing:
             self._put(table, key, change)
 
     def _put(self, table: type, key: str, change: _Change) -> None:
-        if len(self._unwritten) < MAX_UNWRITTEN or table is _Note or (table, key) in self._unwritten:
+        if len(self._unwritten) < MAX_UNWRITTEN or table in _ALWAYS or (table, key) in self._unwritten:
             self._unwritten[table, key] = change
 
     # Keeping.
@@ -156,6 +160,10 @@ class Standing:
     @property
     def is_unwritten(self) -> bool:
         return bool(self._unwritten)
+
+    @property
+    def is_crowded(self) -> bool:
+        return len(self._unwritten) >= MAX_UNWRITTEN
 
     def load(self, db: apsw.Connection) -> None:
         """What an earlier run left; unless it is here already."""

@@ -249,6 +249,13 @@ class InventoryConformance:
         told = await disk.store.findings(EVERYTHING, None, MANY)
         assert [one.oddity for one in told] == [Oddity.OUTSIDE], "the change was made all the same"
 
+    async def test_many_paths_are_estranged_at_once(self, disk: Disk) -> None:
+        """All of them are remembered: what is not would be taken over."""
+        paths = [FilePath(f"strange/{number:05}") for number in range(40_000)]
+        disk.store.deem_estranged(paths)
+        assert await disk.store.is_estranged(paths[-1])
+        assert (await disk.store.tally(Prefix(""))).estranged == len(paths)
+
     async def test_a_path_is_estranged_until_something_is_known_of_it(self, disk: Disk) -> None:
         disk.store.deem_estranged(NAMES[:3])
         assert await disk.store.estranged(None, MANY) == sorted(NAMES[:3])

@@ -51,6 +51,11 @@ class MemoryInventory(MemoryHands):
         self.records, self.kept, self._history, self._debts = {}, {}, MemoryHistory(), MemoryDebts()
         self._differences, self._findings, self._estranged, self._notes, self._clashes = {}, {}, set(), {}, []
 
+    def lose_disk(self) -> None:
+        """Another one, empty, in its place."""
+        self.lose_index()
+        self.files.clear()
+
     # Comparing with another server.
 
     def _items(self, span: Span) -> list[Item]:

@@ -153,6 +153,8 @@ class Chaos:
             assert other.server is not None
             if other is not machine and await other.server.store.noted(f"met:{machine.name}") is None:
                 return  # and nobody is a stranger to whom he has never met
+            if other.process is not None:
+                other.process.spare()  # or it would be away itself
         self._mend(machine)  # or the others would become strangers to each other
         world.network.weather = Weather()
         await world.stop(machine.name)

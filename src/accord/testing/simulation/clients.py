@@ -125,7 +125,7 @@ class Client:
             if verdict is not None:
                 if deed.conditions is None or deed.conditions.seen is None:
                     deed.takes_over |= ledger.ids(verdict)
-                deed.ends |= ledger.known(deed.takes_over, verdict.clock)
+                deed.ends |= ledger.known(deed.takes_over, _covered(deed, verdict))
 
     def _acknowledged(self, server: Server, deed: Deed, written: Written) -> None:
         deed.outcome, deed.stored = Outcome.ACKNOWLEDGED, written.stored
@@ -185,3 +185,12 @@ class Client:
 
     def _tell(self, what: str) -> None:
         self._world.tell(self._name, what)
+
+
+def _covered(deed: Deed, verdict: Verdict) -> Context:
+    """The events that the write could take the place of. What is known of one server's is all up to some number: what that made after
+    an event that the writer was not shown (no bytes of it were to be had) the write cannot take the place of, either."""
+    if deed.conditions is None or deed.conditions.seen is None:
+        return verdict.seen()
+    known, seen = verdict.clock.context(), deed.conditions.seen
+    return {actor: min(counter, known.get(actor, 0)) for actor, counter in seen.items()}

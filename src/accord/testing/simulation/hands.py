@@ -88,6 +88,8 @@ def touch(world: World, machine: Machine, path: FilePath) -> None:
     file.mtime_ns = file.ctime_ns = machine.disk.now_ns()
     machine.disk.soil(file)
     machine.disk.sync_all()
+    if file.is_rotten:
+        _may_be_taken_for_a_change(world, machine, path, file)
     world.tell(machine.name, f"somebody touches {path}")
 
 
@@ -106,7 +108,31 @@ def rot(world: World, machine: Machine, name: str) -> None:
     file.is_rotten = True
     if not name.startswith(PRIVATE):  # whoever touches it then makes a version of what he sees
         world.ledger.knows(FilePath(name), bytes(file.content))
+        if not _is_vouched_for(machine, FilePath(name)):
+            _may_be_taken_for_a_change(world, machine, FilePath(name), file)
     world.tell(machine.name, f"{name} rots")
+
+
+def _is_vouched_for(machine: Machine, path: FilePath) -> bool:
+    """Whether stat data vouch for what is recorded: of a file that was recorded right after it had changed they do not, and whether it
+    rots or is changed then, nobody can tell."""
+    record = machine.server.store._index.get(path) if machine.server is not None else None
+    return record is not None and record.vouching() is not None
+
+
+def _may_be_taken_for_a_change(world: World, machine: Machine, path: FilePath, file: File) -> None:
+    """What rotted is then what somebody wrote."""
+    digest = digest_of(file.content)
+    if str(digest) not in world.ledger.deeds:
+        world.ledger.outside(path, digest, world.loop.time(), set())
+    world.ledger.deeds[str(digest)].takes_over |= _taken_over_by_rot(world, machine, path) - {str(digest)}
+
+
+def _taken_over_by_rot(world: World, machine: Machine, path: FilePath) -> set[Id]:
+    """As for a change by hand, whose author saw what had been there before it rotted: that is what the server has a record of."""
+    if world.settings.outside_changes is not OutsideChanges.ADOPT:
+        return set()
+    return {deed.id for deed in world.ledger.at(path)}
 
 
 def lose_sector(world: World, machine: Machine, name: str) -> None:

@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.verdict import Verdict
-from accord.model.versions import Clock, Dot, Version
+from accord.model.versions import Context, Dot, Version
 from accord.model.writing import Conditions
 
 
@@ -109,9 +109,8 @@ class Ledger:
             self.id_of(held.version) for held in verdict.versions
         }
 
-    def known(self, ids: Iterable[Id], clock: Clock) -> set[Id]:
-        """Of these what the clock knows."""
-        context = clock.context()
+    def known(self, ids: Iterable[Id], context: Context) -> set[Id]:
+        """Of these what the context covers."""
         dots = {one: self.deeds[one].dots for one in ids if one in self.deeds}
         return {
             one for one, some in dots.items() if some and all(context.get(dot.actor, 0) >= dot.counter for dot in some)

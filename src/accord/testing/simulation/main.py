@@ -11,20 +11,18 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager
-from itertools import count, islice
-from multiprocessing import get_context
+from itertools import count, islice, takewhile
 from typing import NamedTuple
 
 from accord.testing.simulation.bugs import BUGS, BY_NAME, Bug
 from accord.testing.simulation.run import Outcome, run
+from accord.testing.simulation.workers import LONGEST_S, Workers
 
 TOLD_LINES = 40
 """So much of the story is told of a seed that failed."""
 MAX_TOLD_FAILURES = 5
-SEEDS_A_TURN = 8
-"""A process is given so many at a time."""
+TOLD_EVERY = 500
+"""After so many seeds it is said how far it has come."""
 
 
 class Summary(NamedTuple):
@@ -84,25 +82,24 @@ def _run_many(first: int, seeds: int, jobs: int, minutes: float | None) -> int:
     until_s = None if minutes is None else began_s + 60 * minutes
     wanted: Iterator[int] = islice(count(first), seeds or None)
     done, bad, simulated_s = 0, 0, 0.0
-    with _workers(jobs) as pool:
-        for summary in _outcomes(pool, wanted, jobs, until_s):
-            done += 1
-            simulated_s += summary.simulated_s
-            if summary.failures:
-                bad += 1
-                print(*summary.last, sep="\n")
-                _tell(summary.seed, summary.failures)
+    for seed, summary in Workers(_summary, jobs).results(_until(wanted, until_s)):
+        done += 1
+        if summary is None:
+            summary = Summary(seed, (f"no end within {LONGEST_S:.0f} s, or its process died",), (), 0.0)
+        simulated_s += summary.simulated_s
+        if summary.failures:
+            bad += 1
+            print(*summary.last, sep="\n")
+            _tell(summary.seed, summary.failures)
+        if not done % TOLD_EVERY:
+            print(f"{done} seeds so far, {bad} failed, {time.monotonic() - began_s:.0f} s", file=sys.stderr, flush=True)
     took_s = time.monotonic() - began_s
     print(f"{done} seeds from {first}: {bad} failed; {took_s:.0f} s, for {simulated_s / 3600:.1f} simulated hours")
     return 1 if bad else 0
 
 
-def _outcomes(pool: ProcessPoolExecutor, seeds: Iterator[int], jobs: int, until_s: float | None) -> Iterator[Summary]:
-    """In order; bounded portions, so that there may be no end."""
-    while portion := list(islice(seeds, jobs * SEEDS_A_TURN)):
-        yield from pool.map(_summary, portion, chunksize=1)
-        if until_s is not None and time.monotonic() >= until_s:
-            return
+def _until(seeds: Iterator[int], until_s: float | None) -> Iterator[int]:
+    return takewhile(lambda _: until_s is None or time.monotonic() < until_s, seeds)
 
 
 def _summary(seed: int) -> Summary:
@@ -121,13 +118,11 @@ def _tell(seed: int, failures: Sequence[str], bug: str | None = None) -> None:
 def _show_bugs(jobs: int) -> int:
     print(f"{'planted bug':26} {'found by seed':>13}  {'within':>6}  what it does wrong")
     missed = 0
-    with _workers(jobs) as pool:
-        for bug, seed in zip(BUGS, pool.map(_finder, [bug.name for bug in BUGS]), strict=True):
-            missed += seed is None
-            print(
-                f"{bug.name:26} {'not found' if seed is None else seed:>13}  {bug.within_seeds:>6}  {bug.what}",
-                flush=True,
-            )
+    found = Workers(_finder, jobs, longest_s=10 * LONGEST_S).results(bug.name for bug in BUGS)
+    for name, seed in found:
+        bug = BY_NAME[name]
+        missed += seed is None
+        print(f"{name:26} {seed or 'not found':>13}  {bug.within_seeds:>6}  {bug.what}", flush=True)
     return 1 if missed else 0
 
 
@@ -140,7 +135,3 @@ def find(bug: Bug) -> Outcome | None:
     """The first seed that finds it, within its bound."""
     outcomes = (run(seed, plant=bug.plant, moods=bug.moods) for seed in range(1, bug.within_seeds + 1))
     return next((outcome for outcome in outcomes if outcome.failures), None)
-
-
-def _workers(jobs: int) -> AbstractContextManager[ProcessPoolExecutor]:
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))

@@ -39,27 +39,31 @@ class Outcome:
 
 def run(seed: int, *, plant: Planting = nothing, moods: Sequence[str] = ()) -> Outcome:
     """The same seed gives the same outcome. `plant` puts a bug into the world; with `moods`, faults are of those."""
-    random = Random(seed)
-    loop = VirtualLoop(lambda: random.random() * MAX_THREAD_DELAY_S)
-    names = [ServerName(f"server{number}") for number in range(1, random.choice((2, 2, 3, 3, 3, 4, 5)) + 1)]
-    world = World(seed, loop, random, names, _settings(random, len(names)))
     was_collecting = gc.isenabled()
     gc.disable()  # what it finds, and when, would depend on what ran before
     gc.freeze()
     try:
-        with installed(loop, world.kernel, random, world.now_ns, Log(world.story)), plant(world):
-            try:
-                loop.run_until_complete(_story(world, moods))
-            except Stuck as error:
-                world.violated(f"stuck: {error}")
-            _end(world)
+        return _outcome(seed, plant, moods)
     finally:
+        gc.collect()  # the world: it is all circles, and nobody else would ever look at it
         gc.unfreeze()
         if was_collecting:
             gc.enable()
-    return Outcome(
-        seed, tuple(world.failures), world.story.digest(), tuple(world.story.lines), loop.time() - 1000.0, len(names)
-    )
+
+
+def _outcome(seed: int, plant: Planting, moods: Sequence[str]) -> Outcome:
+    random = Random(seed)
+    loop = VirtualLoop(lambda: random.random() * MAX_THREAD_DELAY_S)
+    names = [ServerName(f"server{number}") for number in range(1, random.choice((2, 2, 3, 3, 3, 4, 5)) + 1)]
+    world = World(seed, loop, random, names, _settings(random, len(names)))
+    with installed(loop, world.kernel, random, world.now_ns, Log(world.story)), plant(world):
+        try:
+            loop.run_until_complete(_story(world, moods))
+        except Stuck as error:
+            world.violated(f"stuck: {error}")
+        _end(world)
+    simulated_s = loop.time() - 1000.0
+    return Outcome(seed, tuple(world.failures), world.story.digest(), tuple(world.story.lines), simulated_s, len(names))
 
 
 async def _story(world: World, moods: Sequence[str]) -> None:

@@ -111,7 +111,12 @@ class Server:
         store, peers, now_s = self.store, self.peers, self._network.loop.time
         self.payer = Payer(store, peers)
         peers.on_up(self.payer.pay)
-        self.healer = Healer(store, now_s=now_s, given_up=lambda path: self.healing.suggest(path))
+        kept_s = tombstones_kept_s(self.settings.keep_tombstones_days, self.settings.keep_days)
+        self.strangers = Strangers(store, peers, keep_tombstones_s=kept_s, now_ns=self.now_ns)
+        is_stranger = self.strangers.is_stranger
+        self.healer = Healer(
+            store, now_s=now_s, given_up=lambda path: self.healing.suggest(path), is_stranger=is_stranger
+        )
         self.reader = Reader(
             self.name,
             store,
@@ -120,8 +125,9 @@ class Server:
             hash_wait_s=HASH_WAIT_S,
             lacking=lambda path: self.healing.suggest(path),
         )
-        kept_s = tombstones_kept_s(self.settings.keep_tombstones_days, self.settings.keep_days)
-        self.updater = Updater(store, peers, self.reader, hash_wait_s=HASH_WAIT_S, keep_tombstones_s=kept_s)
+        self.updater = Updater(
+            store, peers, self.reader, hash_wait_s=HASH_WAIT_S, keep_tombstones_s=kept_s, is_stranger=is_stranger
+        )
         self.healing = HealQueue(self.updater, look_again=self.reader.look_again)
         self.writer = ObservedWriter(
             self.name,
@@ -139,7 +145,6 @@ class Server:
         self.copier = Copier(self.writer, self.historian)
         self.doubts = Doubts(store, wait_s=HASH_WAIT_S)
         self.retention = Retention(store, keep_tombstones_s=kept_s, now_ns=self.now_ns)
-        self.strangers = Strangers(store, peers, keep_tombstones_s=kept_s, now_ns=self.now_ns)
         self._put_upkeep_together()
 
     def _put_upkeep_together(self) -> None:
