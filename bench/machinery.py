@@ -31,7 +31,9 @@ class Missing(Exception):
 def need(*programs: str) -> None:
     lacking = [program for program in programs if shutil.which(program) is None]
     if lacking:
-        raise Missing(f"not installed: {', '.join(lacking)} (Debian: apt-get install nginx-light caddy wrk b3sum curl rsync)")
+        raise Missing(
+            f"not installed: {', '.join(lacking)} (Debian: apt-get install nginx-light caddy wrk b3sum curl rsync)"
+        )
 
 
 def free_port() -> int:

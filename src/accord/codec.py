@@ -73,7 +73,9 @@ def mark_of(path: str, clock: Clock) -> bytes:
     return blake3(_encoder.encode((str(path), told))).digest(MARK_BYTES)
 
 
-def found_forms(path: str, digest: bytes, size: int, modified_ns: int, author: str, executable: bool) -> tuple[bytes, bytes]:
+def found_forms(
+    path: str, digest: bytes, size: int, modified_ns: int, author: str, executable: bool
+) -> tuple[bytes, bytes]:
     """`encode_clock` and `mark_of` of the clock of content that was found, without making the clock: for the first indexing."""
     actor = found_actor(digest)
     clock = _encoder.encode((CLOCK_FORMAT, ((actor, 1, ((digest, size, modified_ns, author, executable),)),)))

@@ -6,7 +6,7 @@ Before anything is destroyed, the ledger is told: what nobody else has is then e
 from __future__ import annotations
 
 from accord.model.names import Digest, FilePath
-from accord.model.versions import OutsideChanges
+from accord.model.versions import Actor, OutsideChanges
 from accord.testing.simulation.disk import File, Folder, Slot
 from accord.testing.simulation.ledger import Deed, Id, digest_of
 from accord.testing.simulation.world import Machine, World
@@ -129,7 +129,7 @@ def _may_be_taken_for_a_change(world: World, machine: Machine, path: FilePath, f
 
 
 def _taken_over_by_rot(world: World, machine: Machine, path: FilePath) -> set[Id]:
-    """As for a change by hand, whose author saw what had been there before it rotted: that is what the server has a record of."""
+    """As for a change by hand; what had been there before it rotted is not told apart here."""
     if world.settings.outside_changes is not OutsideChanges.ADOPT:
         return set()
     return {deed.id for deed in world.ledger.at(path)}
@@ -229,8 +229,14 @@ def _supersedes(world: World, machine: Machine, path: FilePath) -> set[Id]:
             on_disk.add(record.digest)
     else:
         on_disk |= {None, *world.ledger.of_path.get(path, set())}
-    return {
-        deed.id
+    taken = [
+        deed
         for deed in world.ledger.at(path)
         if deed.digest in on_disk or deed.may_be & on_disk or (None in on_disk and deed.source == path)
-    }
+    ]
+    # What is known of a server's events is all up to some number: its older rivals go with what is taken over.
+    newest: dict[Actor, int] = {}
+    for dot in (dot for deed in taken for dot in deed.dots):
+        newest[dot.actor] = max(dot.counter, newest.get(dot.actor, 0))
+    older = {deed.id for deed in world.ledger.at(path) if any(n <= newest.get(actor, 0) for actor, n in deed.dots)}
+    return {deed.id for deed in taken} | older
