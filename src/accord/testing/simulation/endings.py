@@ -86,7 +86,7 @@ async def _left(world: World) -> list[str]:
         failing = {failure.path for failure in progress.failures} & {str(path) for path in strange}
         if progress.queued + progress.running > len(failing):
             left.append(f"{machine.name} has {progress.queued} paths to heal: {progress.failures}")
-        if server.store.debts():
+        if _owes(server, strange):
             left.append(f"{machine.name} owes {dict(server.store.debts())}")
         unmended = [path for path in await server.store.unmended(None, MAX_PATHS) if path not in strange]
         if [path for path in unmended if not _is_lost(world, path)]:
@@ -98,6 +98,15 @@ async def _left(world: World) -> list[str]:
         union, common = set.union(*items), set.intersection(*items)
         left.append(f"the servers know {sorted({item.path for item in union - common})} differently")
     return left
+
+
+def _owes(server: Server, strange: set[FilePath]) -> bool:
+    """What cannot be taken over stays owed."""
+    debts = server.store._index.debts
+    return any(
+        one.lost or any(path not in strange for path, _ in debts.oldest(name, MAX_PATHS, 0))
+        for name, one in server.store.debts().items()
+    )
 
 
 async def _left_alone(world: World) -> set[FilePath]:

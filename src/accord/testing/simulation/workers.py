@@ -99,5 +99,5 @@ def _serve(pipe: Connection, work: Callable[[T], R]) -> None:
     try:
         while True:
             pipe.send(work(pipe.recv()))
-    except (EOFError, KeyboardInterrupt):
+    except (EOFError, OSError, KeyboardInterrupt):  # whoever wanted it is gone
         return
