@@ -28,7 +28,7 @@ def new_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
 
 @pytest.fixture
 def pair(new_cluster: Callable[..., Cluster]) -> Cluster:
-    """Two servers, running, with empty directories."""
-    cluster = new_cluster(2)
+    """Two servers, running, with empty directories. What a test lays there they come upon when they are asked for it, not before."""
+    cluster = new_cluster(2, watch=False, scan_every="never")
     cluster.start()
     return cluster

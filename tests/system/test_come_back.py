@@ -17,7 +17,7 @@ import apsw
 
 from tests.system.harness import Cluster, Server, digest_of, request, wait_until
 
-CHANGES = int(os.environ.get("ACCORD_TEST_CHANGES", "1500"))
+CHANGES = int(os.environ.get("ACCORD_TEST_CHANGES", "1000"))
 """Made while the third server is dead. A run with 50,000 takes some minutes."""
 CLIENTS = 2
 PATHS_EACH = max(50, CHANGES // 20)
