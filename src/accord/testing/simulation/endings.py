@@ -176,7 +176,7 @@ def _nothing_comes_back(world: World, path: FilePath, shown: set[Digest | None],
     for digest in shown - {None}:
         certain = {deed.id for deed in deeds if deed.digest == digest}
         makers = certain | {deed.id for deed in deeds if digest in deed.may_be}
-        if not certain and _was_found(world, path, digest):
+        if digest is not None and not certain and _was_found(world, path, digest):
             continue  # it was there before anybody wrote; that a copy or a move may have made it too says nothing
         if makers and makers <= superseded:
             clocks = {server.name: _clock(server, path) for server in _servers(world)}
