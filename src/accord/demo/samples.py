@@ -21,6 +21,7 @@ _WIDTH, _HEIGHT = 320, 200
 BOTH = {"hello.txt": b"This is a test\n"}
 DIFFERENT = {"file2.txt": (b"Diff file test\n", b"This is a diff file test\n")}
 ONLY_ON_SECOND = {"file3.txt": b"new file which does not exist on server 1\n"}
+"""Comes during the tour."""
 
 
 def lay_out(first: Path, second: Path) -> None:
@@ -33,8 +34,6 @@ def lay_out(first: Path, second: Path) -> None:
     for path, (one, other) in DIFFERENT.items():
         _write(first / path, one)
         _write(second / path, other)
-    for path, content in ONLY_ON_SECOND.items():
-        _write(second / path, content)
 
 
 def picture() -> bytes:

@@ -27,6 +27,8 @@ from accord.errors import DemoFailed
 START_WAIT_S = 60.0
 STOP_WAIT_S = 15.0
 POLL_S = 0.05
+UNHURRIED = ("--no-watch", "--scan-every", "never", "--scrub-every", "never")
+"""Nothing comes upon files by itself after the scan at the start: what a row shows is found by the question in that row."""
 
 
 def wait_until(condition: Callable[[], bool], what: str, wait_s: float = START_WAIT_S) -> None:
@@ -80,13 +82,13 @@ class DemoServer:
             process.kill()
             process.wait()
 
-    def state(self) -> dict[str, object] | None:
-        """What `/ready` says, or None while nobody answers. Raises `DemoFailed` if the process has ended."""
+    def _told(self, path: str) -> dict[str, object] | None:
+        """What the server says at `path`, or None while nobody answers. Raises `DemoFailed` if the process has ended."""
         if self.process is None or self.process.poll() is not None:
             raise DemoFailed(f"{self.name} ended. Its log: {self._log_end()}")
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
-            connection.request("GET", "/ready")
+            connection.request("GET", path)
             told: dict[str, object] = json.loads(connection.getresponse().read())
         except (OSError, http.client.HTTPException, ValueError):
             return None
@@ -95,13 +97,19 @@ class DemoServer:
         return told
 
     def sees_its_peer(self) -> bool:
-        told = self.state()
+        told = self._told("/ready")
         peers = told["peers"] if told else None
         return isinstance(peers, list) and all(peer["state"] == "up" for peer in peers)
 
     def has_hashed_everything(self) -> bool:
-        told = self.state()
+        told = self._told("/ready")
         return told is not None and dict(told["indexing"])["done"] is True  # type: ignore[call-overload]
+
+    def has_scanned_everything(self) -> bool:
+        told = self._told("/status")
+        lines = told["servers"] if told else []
+        assert isinstance(lines, list)
+        return any(line["name"] == self.name and line["status"]["scan"]["ended_ns"] for line in lines)
 
     def rot(self, path: str, at: int) -> None:
         """Flip a byte as a bad disk does. The server must be stopped.
@@ -139,9 +147,9 @@ def sandbox() -> Iterator[tuple[DemoServer, DemoServer]]:
         lay_out(first.root, second.root)
         new_key_file(folder / "cluster.key")
         (folder / "accord.toml").write_text(_configuration(first, second))
-        first.start()
-        second.start()
-        wait_connected(first, second)
+        first.start(*UNHURRIED)
+        second.start(*UNHURRIED)
+        wait_ready(first, second)
         yield first, second
     finally:
         try:
@@ -151,11 +159,13 @@ def sandbox() -> Iterator[tuple[DemoServer, DemoServer]]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_connected(*servers: DemoServer) -> None:
+def wait_ready(*servers: DemoServer) -> None:
+    """Until they are connected, and know what is in their directories."""
     for server in servers:
         wait_until(server.sees_its_peer, f"{server.name} is connected to the other server")
     for server in servers:
         wait_until(server.has_hashed_everything, f"{server.name} has hashed its files")
+        wait_until(server.has_scanned_everything, f"{server.name} has scanned its files")
 
 
 def _configuration(*servers: DemoServer) -> str:

@@ -20,7 +20,7 @@ from rich.markup import escape
 from accord.client.blocking import Client
 from accord.client.results import Verdict, Written
 from accord.demo.samples import BOTH, DIFFERENT, FILM, FILM_BYTES, NOTES, ONLY_ON_SECOND, PICTURE
-from accord.demo.sandbox import DemoServer, sandbox, wait_connected, wait_until
+from accord.demo.sandbox import UNHURRIED, DemoServer, sandbox, wait_ready, wait_until
 from accord.demo.screen import Tour, summary
 from accord.model.verdict import Kind, State
 
@@ -84,6 +84,9 @@ def _both_up(tour: Tour) -> None:
     tour.row(Kind.IDENTICAL, f"get {PICTURE}", "A picture, the same way.", picture)
     tour.row(Kind.IDENTICAL, f"get {FILM}", "A large file; every byte is hashed on its way.", _reads_film)
     tour.row(Kind.DIVERGED, "stat file2.txt", "They differ: both versions, and nobody picks one for you.", rivals)
+    tour.say("Somebody puts file3.txt into the directory of server 2, with a tool that knows nothing of Accord.")
+    for path, content in ONLY_ON_SECOND.items():
+        (tour.second.root / path).write_bytes(content)
     tour.row(Kind.PARTIAL, "cat file3.txt", "Only server 2 has it: you get that copy.", lacking)
     tour.row(Kind.IDENTICAL, "stat file3.txt", "And by that, server 1 was healed.", healed)
     tour.row(Kind.MISSING, "stat nothing.txt", "Nobody has it, and everybody said so.", _stats("nothing.txt"))
@@ -146,7 +149,7 @@ def _after_rot(tour: Tour) -> None:
     tour.say(
         "The disk of server 1 flips a bit of the large file, and both disks one of the picture. Nobody notices yet."
     )
-    with _stopped(tour, tour.first, tour.second, restart_with=("--outside-changes", "adopt")):
+    with _stopped(tour, tour.first, tour.second, restart_with=(*UNHURRIED, "--outside-changes", "adopt")):
         tour.first.rot(FILM, FILM_BYTES // 2)
         for server in (tour.first, tour.second):
             server.rot(PICTURE, 100)
@@ -200,7 +203,7 @@ def _states(verdict: Verdict) -> list[str]:
 
 
 @contextmanager
-def _stopped(tour: Tour, *servers: DemoServer, restart_with: tuple[str, ...] = ()) -> Iterator[None]:
+def _stopped(tour: Tour, *servers: DemoServer, restart_with: tuple[str, ...] = UNHURRIED) -> Iterator[None]:
     tour.console.print(f"\n[yellow]stopping {' and '.join(server.name for server in servers)}[/yellow]")
     for server in servers:
         server.stop()
@@ -208,7 +211,7 @@ def _stopped(tour: Tour, *servers: DemoServer, restart_with: tuple[str, ...] = (
     tour.console.print(f"\n[yellow]starting {' and '.join(server.name for server in servers)} again[/yellow]")
     for server in servers:
         server.start(*restart_with)
-    wait_connected(tour.first, tour.second)
+    wait_ready(tour.first, tour.second)
 
 
 def _as_typed() -> str:
@@ -222,9 +225,10 @@ def _as_typed() -> str:
 def _by_default_again(tour: Tour) -> None:
     """What a visitor edits now becomes a rival, as anywhere else."""
     tour.say(
-        "So far both adopted what was edited in their directories. From here on they have the default: an edit makes rivals."
+        "So far both adopted what was edited in their directories, and looked there only when asked. From here on they have the "
+        "default: they notice an edit by themselves, and it makes rivals."
     )
-    with _stopped(tour, tour.first, tour.second):
+    with _stopped(tour, tour.first, tour.second, restart_with=()):
         pass
 
 
