@@ -56,7 +56,8 @@ class Replicas:
         if self._finishing is not None and not self._finishing.done():
             self._finishing.cancel()
             await asyncio.wait([self._finishing])
-        await asyncio.gather(*(upload.close() for upload in self._uploads.values()))
+        for upload in self._uploads.values():
+            await upload.close()
 
     async def _each(
         self, step: Callable[[Upload], Awaitable[T]], *, limit_s: float | None = None

@@ -289,7 +289,10 @@ class Writing:
 
     async def write(self, block: bytes) -> None:
         """Raises `DiskFull` or `StoreFailed` of this server's disk; then `abort`. A peer that fails is left out."""
-        if self._replicas.alive:
+        if self._incoming.size + len(block) <= SMALL_CONTENT_BYTES:  # it is only kept, and nobody waits
+            await self._incoming.write(block)
+            await self._replicas.write(block)
+        elif self._replicas.alive:
             await _both(self._incoming.write(block), self._replicas.write(block))
         else:
             await self._incoming.write(block)
@@ -309,7 +312,10 @@ class Writing:
             await self.abort()
 
     async def abort(self) -> None:
-        await asyncio.gather(self._incoming.abort(), self._replicas.close())
+        try:
+            await self._incoming.abort()
+        finally:
+            await self._replicas.close()
 
     async def _conclude(self, digest: Digest) -> Written:
         writer, wish, incoming = self._writer, self._wish, self._incoming

@@ -60,7 +60,7 @@ class PeerUpload:
         self._heard = 0
         self._lost: PeerFailed | None = None
         self._failure: Conflict | PeerFailed | None = None
-        self._news: asyncio.Future[None] | None = None
+        self._news: asyncio.Future[bool] | None = None
 
     async def write(self, block: bytes) -> None:
         self._check()
@@ -135,8 +135,8 @@ class PeerUpload:
         self._wake()
 
     def _wake(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        if self._news is not None:
+            _came_in_time(self._news, True)
 
     # --- what goes out ---
 
@@ -209,15 +209,15 @@ class PeerUpload:
                     raise self._fail(PeerUnreachable(f"took nothing and said nothing for {self._patience_s:g} s"))
 
     async def _news_within(self, limit_s: float) -> bool:
-        self._news = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._news = news = loop.create_future()
+        limit = loop.call_later(limit_s, _came_in_time, news, False)
         try:
-            async with asyncio.timeout(limit_s):
-                await self._news
-        except TimeoutError:
-            return False
+            came: bool = await news
+            return came
         finally:
+            limit.cancel()
             self._news = None
-        return True
 
     def _progress(self) -> tuple[int, int, bool]:
         unsent = self._stream.unsent_bytes if self._stream is not None else 0
@@ -248,3 +248,8 @@ class PeerUpload:
         if self._stream is not None:
             self._stream.end(PeerUnreachable("the upload was given up"))
         return error
+
+
+def _came_in_time(news: asyncio.Future[bool], did: bool) -> None:
+    if not news.done():
+        news.set_result(did)

@@ -83,16 +83,19 @@ class Committer:
                     raise store_failure(error, doing) from error
                 if promised is None:
                     return None
-                debts = self._finish_all(told, promised, doing)
-            return [Committed(self._answer(plan.change.path), debt) for plan, debt in zip(told, debts, strict=True)]
+                answers = self._finish_all(told, promised, doing)
+            return [
+                Committed(answer or self._answer(plan.change.path), promise.debt)
+                for plan, answer, promise in zip(told, answers, promised, strict=True)
+            ]
 
-    def _finish_all(self, plans: Sequence[Plan], promised: Sequence[Promised], doing: str) -> list[int]:
-        """The debts' numbers. All of it is done, as far as it can be, even if some of it fails: what is promised stays promised."""
-        debts = [promise.debt for promise in promised]
+    def _finish_all(self, plans: Sequence[Plan], promised: Sequence[Promised], doing: str) -> list[Known | None]:
+        """What `_finish` gives. All of it is done, as far as it can be, even if some of it fails: what is promised stays promised."""
+        answers: list[Known | None] = []
         failure: Exception | None = None
         for plan, promise in zip(plans, promised, strict=True):
             try:
-                self._finish(plan, promise)
+                answers.append(self._finish(plan, promise))
             except (OSError, StoreFailed) as error:
                 failure = failure or error
             finally:
@@ -105,7 +108,7 @@ class Committer:
             raise store_failure(failure, doing) from failure
         if failure is not None:
             raise failure
-        return debts
+        return answers
 
     def _bring_and_promise(self, plans: Sequence[Plan]) -> list[Promised] | None:
         promised = None
@@ -130,12 +133,10 @@ class Committer:
                 if self._kept.take_in(incoming.name, digest):
                     plan.brought.append((incoming, digest))
         if plan.comes is not None:
-            if "/" in path:
-                os.close(self._shop.folder_for(path))
-            self._shop.require_same_mount(path)
+            self._shop.require_place(path, is_taken=plan.seen is not None)
             self._stage(plan)
         elif plan.is_taken_out:
-            self._shop.require_same_mount(path)
+            self._shop.require_place(path, is_taken=True)
             old_digest = plan.there
             plan.intent = Intent(path, new_name(), 0, None, plan.seen, old_digest, was_kept=False)
 
@@ -190,18 +191,21 @@ class Committer:
         if plan.comes is not None:
             self._shop.prune_above(plan.change.path)
 
-    def _finish(self, plan: Plan, promise: Promised) -> None:
+    def _finish(self, plan: Plan, promise: Promised) -> Known | None:
+        """What is at the path now, where that is what went there; None where it takes another look."""
         path = plan.change.path
         end = End.DONE
         if plan.intent is not None:
-            end = self._unfinished.finish(promise.intent, plan.intent)
+            end = self._unfinished.finish(promise.intent, plan.intent, is_new=True)
         elif plan.dressed is not None:
             self._dress(path, plan)
         promised = plan.promised()
         if end is End.DONE:
             record = self._recorded(plan, promised)
-            if record != promised:
-                self._shop.index.replace(path, promised, record, durable=False)
+            is_told = record == promised or self._shop.index.replace(path, promised, record, durable=False)
+            if is_told and plan.staged is not None and record.vouching() is not None:
+                return record.present()
+        return None
 
     def _dress(self, path: FilePath, plan: Plan) -> None:
         assert plan.dressed is not None

@@ -92,6 +92,7 @@ class Confinement:
             self.root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise StoreFailed(f"The folder {root} cannot be opened: {error.strerror}.") from error
+        self._root_dev = os.fstat(self.root_fd).st_dev
         # The cached look never sleeps, so it keeps the GIL: giving it up would cost more than the call, and a hashing thread
         # may take milliseconds to hand it back.
         self._quick = ctypes.PyDLL(None, use_errno=True).syscall
@@ -153,7 +154,7 @@ class Confinement:
             raise
         try:
             status = os.fstat(fd)
-            return stat.S_ISDIR(status.st_mode) and status.st_dev != os.fstat(self.root_fd).st_dev
+            return stat.S_ISDIR(status.st_mode) and status.st_dev != self._root_dev
         finally:
             os.close(fd)
 

@@ -50,9 +50,14 @@ class Mover:
         self._kept = kept
         self._keeps_history = keeps_history
 
-    def finish(self, intent: Intent) -> End:
-        """Raises `StoreFailed` or `DiskFull`; it may then be tried again, or left to the next start."""
+    def finish(self, intent: Intent, *, is_new: bool = False) -> End:
+        """`is_new`: nothing of it was done yet, so that the first step is known without a look. Raises `StoreFailed` or `DiskFull`;
+        it may then be tried again, or left to the next start."""
         try:
+            if is_new and intent.inode:
+                end = self._move_in(intent)
+                if isinstance(end, End):
+                    return end
             for _ in range(_TRIES):
                 end = self._step(intent)
                 if isinstance(end, End):

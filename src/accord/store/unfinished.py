@@ -38,10 +38,10 @@ class Unfinished:
         self._finished: list[tuple[int, Digest | None]] = []
         self._failed: dict[int, Intent] = {}
 
-    def finish(self, row: int, intent: Intent) -> End:
-        """Raises `StoreFailed` or `DiskFull`: it is kept, and tried again."""
+    def finish(self, row: int, intent: Intent, *, is_new: bool = False) -> End:
+        """`is_new`: see `Mover.finish`. Raises `StoreFailed` or `DiskFull`: it is kept, and tried again."""
         try:
-            end = self._mover.finish(intent)
+            end = self._mover.finish(intent, is_new=is_new)
         except StoreFailed:
             with self._lock:
                 self._failed[row] = intent

@@ -155,16 +155,24 @@ class Workshop:
             raise
         return at
 
-    def require_same_mount(self, path: FilePath) -> None:
-        """Everything comes to a path and leaves it by renaming, which cannot be done across mounts. Asked before anything is promised,
-        with the folder made. Raises `Conflict`, `OSError`."""
-        is_elsewhere = bool(path.parent) and self.beneath.is_on_another_mount(path.parent)
-        with suppress(FileNotFoundError):
-            is_elsewhere = is_elsewhere or self.beneath.is_on_another_mount(path)
+    def require_place(self, path: FilePath, *, is_taken: bool) -> None:
+        """Everything comes to a path and leaves it by renaming, which cannot be done across mounts. Asked before anything is promised;
+        the folder is made where it is missing, and looked at. `is_taken`: there is a file. Raises `Conflict`, `OSError`."""
+        is_elsewhere = bool(path.parent) and self._is_folder_elsewhere(path)
+        if is_taken and not is_elsewhere:
+            with suppress(FileNotFoundError):
+                is_elsewhere = self.beneath.is_on_another_mount(path)
         if is_elsewhere:
             raise Conflict(
                 f"'{path}' is on another file system than the rest of the folder: it can only be read.", path=path
             )
+
+    def _is_folder_elsewhere(self, path: FilePath) -> bool:
+        try:
+            return self.beneath.is_on_another_mount(path.parent)
+        except FileNotFoundError:
+            os.close(self.folder_for(path))
+            return self.beneath.is_on_another_mount(path.parent)
 
     def prune_above(self, path: FilePath) -> None:
         """Remove the folders above `path` that have become empty; never the root. They exist by their files."""
