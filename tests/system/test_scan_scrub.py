@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.system.harness import Cluster, Server, request, wait_until
+from tests.system.test_status import run
 from tests.system.test_verdicts import rot
 
 
@@ -181,7 +182,12 @@ def test_rot_that_nobody_can_mend_stays_reported(new_cluster: Callable[..., Clus
     pair[0].stop()
     pair[0].start()
     pair.meet()
+    wait_until(lambda: has_begun_well(pair[0]), "the scan at start is over")
     assert findings(pair[0]) == {("server1", "f"): "rot", ("server2", "f"): "rot"}
+    told = [one["status"] for one in request(pair[0].port, "/status").json()["servers"]]
+    assert [one["findings"] for one in told] == [{"rot": 1}, {"rot": 1}]
+    shown = run(pair[0], "status")
+    assert (shown.returncode, "1 damaged" in shown.stdout) == (8, True), shown
 
 
 def test_a_scrub_goes_on_after_kill_9(new_cluster: Callable[..., Cluster]) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from accord.client.blocking import Client
     from accord.engine.overview import Overview
 
-_OK, _SILENT, _NOT_FOUND, _RIVALS = 0, 3, 5, 6
+_OK, _SILENT, _NOT_FOUND, _RIVALS, _DAMAGED = 0, 3, 5, 6, 8
 PathKind = Literal["diverged", "stale", "partial", "damaged", "unverified", "unknown", "estranged", "clash"]
 
 
@@ -34,8 +34,8 @@ def status(
     """Show how the servers stand: reachable, in sync or how far behind, what they do, and how many files have which verdict.
 
     It is answered from what the servers know, without looking at any file. With --paths, every path whose copies do not agree is one
-    line, with a verdict that is taken now. Exit code 6 if there are rival versions, 3 if a server cannot be asked, 5 if nobody knows
-    anything in the folder, else 0.
+    line, with a verdict that is taken now. Exit code 6 if there are rival versions, 8 if something is damaged and nobody has a good copy,
+    3 if a server cannot be asked, 5 if nobody knows anything in the folder, else 0.
 
     Examples:
 
@@ -65,9 +65,13 @@ def status(
 
 
 def exit_code_of(overview: Overview) -> int:
-    """Rivals come before silence: they wait for somebody's choice."""
+    """Rivals come first: they wait for somebody's choice. What is damaged everywhere waits for a backup, and comes before silence."""
+    from accord.model.verdict import Kind
+
     if overview.rivals:
         return _RIVALS
+    if overview.kinds.get(Kind.DAMAGED.value):
+        return _DAMAGED
     if not all(line.reachable for line in overview.servers):
         return _SILENT
     return _NOT_FOUND if is_unknown_folder(overview) else _OK
