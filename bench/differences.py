@@ -27,6 +27,9 @@ MENDING_DEADLINE_S = 60.0
 RCLONE_LIMIT_S = 300
 """It is stopped then: a million files take it a good deal longer."""
 POLL_S = 0.002
+SCAN_POLL_S = 0.25
+"""The server says itself when a scan began and ended. To ask it for its status, and the other one's with it, costs it milliseconds:
+asked every `POLL_S`, it would be busy with the answers for a good part of the time that is measured."""
 MIB = 1024 * 1024
 
 
@@ -138,7 +141,7 @@ def _scan_s(server: Running) -> float:
         told[:] = [line["status"]["scan"] for line in lines if line["name"] == server.name]
         return number in told[0]["ended_orders"]
 
-    _until(ended, "the scan has ended", 600)
+    _until(ended, "the scan has ended", 600, poll_s=SCAN_POLL_S)
     return float(told[0]["ended_ns"] - told[0]["began_ns"]) / 1e9
 
 
@@ -189,9 +192,9 @@ def _indexed(server: Running) -> bool:
     return bool(json_of(f"{server.url}/ready")["indexing"]["done"])
 
 
-def _until(condition: Callable[[], bool], what: str, deadline_s: float) -> None:
+def _until(condition: Callable[[], bool], what: str, deadline_s: float, *, poll_s: float = POLL_S) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > end:
             raise RuntimeError(f"not within {deadline_s:.0f} s: {what}")
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
