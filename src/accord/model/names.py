@@ -22,8 +22,9 @@ MIN_DIGEST_PREFIX_HEX = 12
 
 # The common case, decided by one match: plain ASCII segments that do not begin with a dot. A dot-file takes the long way.
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_\-][A-Za-z0-9_.\- ]{0,200}/){0,15}[A-Za-z0-9_\-][A-Za-z0-9_.\- ]{0,200}\Z")
-_PLAIN_NAME = r"[A-Za-z0-9_\-][A-Za-z0-9_.\- ]{0,200}/?"
-_PLAIN_NAMES = re.compile(rf"(?:{_PLAIN_NAME}\0)*\Z")
+# Of very many names at once, and so never going back: what follows a part is nothing that the part could have taken.
+_PLAIN_NAME = r"[A-Za-z0-9_\-][A-Za-z0-9_.\- ]{0,200}+/?+"
+_PLAIN_NAMES = re.compile(rf"(?:{_PLAIN_NAME}\0)*+\Z")
 _SERVER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.\-]{0,61}[A-Za-z0-9])?\Z")
 # What case-folding file systems pass over beside the format characters (Cf): Unicode's Default_Ignorable_Code_Point.
 _IGNORABLE = re.compile(
