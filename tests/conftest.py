@@ -5,8 +5,13 @@ from __future__ import annotations
 import logging
 import os
 
+import hypothesis
 import pytest
 import structlog
+
+# How long an example takes says something of the machine, and nothing of the rule.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

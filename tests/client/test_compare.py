@@ -47,7 +47,7 @@ def consistent(tree: dict[str, bytes]) -> dict[str, bytes]:
     return {path: content for path, content in tree.items() if path not in folders}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_TREES.map(consistent), _TREES.map(consistent))
 def test_it_is_what_two_dictionaries_tell(
     tmp_path_factory: pytest.TempPathFactory, left: dict[str, bytes], right: dict[str, bytes]

@@ -127,7 +127,7 @@ class Run:
 
 
 @given(operations)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 async def test_nothing_acknowledged_is_lost_no_rival_hidden_nothing_comes_back(todo: list[tuple[str, int]]) -> None:
     async with servers(COUNT) as some:
         run = Run(some)

@@ -559,7 +559,7 @@ async def converged(count: int, story: list[tuple[object, ...]]) -> None:
         )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, suppress_health_check=list(HealthCheck))
 @given(st.integers(2, 4), st.lists(deeds, max_size=25))
 def test_after_the_last_fault_two_rounds_make_all_alike_and_a_third_does_nothing(
     count: int, story: list[tuple[object, ...]]

@@ -128,7 +128,7 @@ _deeds = st.lists(
 
 
 @given(_deeds)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_clock_is_bounded_by_servers_and_rivals_and_not_by_what_was_done(
     deeds: list[tuple[str, int, int, int]],
 ) -> None:

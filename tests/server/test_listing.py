@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.errors import PeerUnreachable, StoreFailed
@@ -63,7 +63,6 @@ paths = st.text("ab/é😀", min_size=1, max_size=4).filter(lambda text: "//" no
 trees = st.dictionaries(paths, answers, max_size=12)
 
 
-@settings(deadline=None)
 @given(st.lists(trees, min_size=1, max_size=3), st.integers(1, 4), st.integers(1, 5))
 async def test_merging_is_comparing_path_by_path(held: list[Held], page_paths: int, size: int) -> None:
     names = (SERVER1, SERVER2, SERVER3)[: len(held)]
@@ -190,7 +189,6 @@ async def test_an_empty_stream_has_its_end_too() -> None:
     assert [line["entries"] for line in await lines_of(Merge(streams({}, {})))] == [0]
 
 
-@settings(deadline=None)
 @given(st.lists(trees, min_size=1, max_size=3), st.integers(1, 4), st.sampled_from(["", "a/"]))
 async def test_folding_is_counting_the_verdicts_of_each_folder(held: list[Held], page_paths: int, prefix: str) -> None:
     names = (SERVER1, SERVER2, SERVER3)[: len(held)]

@@ -237,7 +237,7 @@ paths = st.sampled_from(["a", "b", "d/a", "d/b", "d/e/a", "d-", "e/a", "é"])
 edits = st.lists(st.tuples(paths, st.sampled_from([b"", b"one", b"two", None])), max_size=8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(edits, edits)
 async def test_after_a_scan_the_index_is_as_the_tree_is(
     before: list[tuple[str, bytes | None]], after: list[tuple[str, bytes | None]]

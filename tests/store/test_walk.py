@@ -51,7 +51,7 @@ def deny(monkeypatch: pytest.MonkeyPatch, folder: str, code: int) -> None:
     monkeypatch.setattr(Confinement, "open_folder", denied)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trees, names, st.booleans())
 def test_the_order_is_that_of_sorted_bytes(wanted: list[str], cursor: str, deep: bool) -> None:
     root = Path(tempfile.mkdtemp())
