@@ -316,14 +316,14 @@ async def test_an_index_of_the_second_format_is_carried_over(tmp_path: Path) -> 
         await take_in(disk.store, merge(mine.clock, theirs(b"theirs")), b"theirs", path=rivals)
         await take_in(disk.store, theirs(b"never came", (await looked(disk.store, lost)).clock), path=lost)
         before = [await looked(disk.store, path) for path in (deleted, rivals, lost)]
-        items = await disk.store.items(WHOLE, 9)
+        items = (await disk.store.items([WHOLE], 9))[0]
         told = (await disk.store.summaries([WHOLE]), await disk.store.unmended(None, 9))
         incarnation = disk.store._index.incarnation
     for file in (tmp_path / ".accord").glob("index.db"):
         _as_format_2(file)
     async with open_disk(tmp_path) as disk:
         assert [await looked(disk.store, path) for path in (deleted, rivals, lost)] == before
-        assert await disk.store.items(WHOLE, 9) == items
+        assert (await disk.store.items([WHOLE], 9))[0] == items
         assert (await disk.store.summaries([WHOLE]), await disk.store.unmended(None, 9)) == told
         assert await disk.store.rivals(Prefix(""), None, 9) == [rivals]
         assert disk.store._index.incarnation == incarnation

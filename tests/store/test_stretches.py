@@ -147,8 +147,10 @@ class Twins:
         edges = self.random.sample(["", "a", "a/", "zz", *NAMES], 5)
         spans = [WHOLE, *(Span(after, upto) for after in edges for upto in (*edges, None))]
         stretches = self.index.stretches
+        together = self.index.ask(lambda db: stretches.fingerprints(db, spans))
+        assert together == [self.sum_of([item for item in expected if span.covers(item.path)]) for span in spans]
         for span in spans:
-            told = self.index.ask(lambda db, span=span: stretches.fingerprint(db, span))  # type: ignore[misc]
+            told = self.index.ask(lambda db, span=span: stretches.fingerprints(db, [span])[0])  # type: ignore[misc]
             assert told == self.sum_of([item for item in expected if span.covers(item.path)]), span
             parts = self.index.ask(lambda db, span=span: stretches.cut(db, span, 4))  # type: ignore[misc]
             assert summed(part.fingerprint for part in parts) == told
@@ -209,7 +211,7 @@ def test_a_fresh_start_reads_the_stretches_and_not_the_rows(tmp_path: Path) -> N
     assert index.ask(index.stretches.whole) == whole == Fingerprint(20_000, whole.total, 0)
     assert len(read) < count + 20 * rules.MAX_PATHS
     read.clear()
-    index.ask(lambda db: index.stretches.fingerprint(db, Span(PATH.format(55), PATH.format(19_555))))
+    index.ask(lambda db: index.stretches.fingerprints(db, [Span(PATH.format(55), PATH.format(19_555))]))
     assert len(read) < 3 * rules.MAX_PATHS
     index._db.trace_v2(0, None)
     index.close()

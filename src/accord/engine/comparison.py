@@ -11,13 +11,15 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple
 
 from accord.errors import PeerUnreachable
-from accord.model.fingerprints import Cut, Fingerprint, Item, Named, Reply, Same, Span, Summary
+from accord.model.fingerprints import MAX_NAMED_ITEMS, Cut, Fingerprint, Item, Named, Reply, Span, Summary
 from accord.model.names import FilePath, Prefix, ServerName
 from accord.peers.port import Peers
 from accord.store.inventory import Inventory, Scope
 
 RANGES_AT_ONCE = 64
 """So many ranges are asked about in one round trip."""
+BEGINNING_ITEMS = 2 * MAX_NAMED_ITEMS
+"""So many paths here are looked at together in each of the ranges of one round trip. Mostly that is all of them."""
 PAGE_ITEMS = 1024
 MAX_ROUND_TRIPS = 100_000
 """A peer that cuts ranges into parts for longer than this is not listened to any more."""
@@ -51,28 +53,22 @@ class Comparison:
                 raise PeerUnreachable(f"has been compared with for {MAX_ROUND_TRIPS} round trips, to no end")
             self.round_trips += 1
             replies = await self._peers.compare(self._peer, asked)
-            narrower: list[Summary] = []
-            for one, reply in zip(asked, replies, strict=True):
-                found = await self._taken(one, reply, narrower)
+            pending = await self._narrower(replies) + pending
+            named = [(one, reply.items) for one, reply in zip(asked, replies, strict=True) if isinstance(reply, Named)]
+            beginnings = await self._store.items([one.span for one, _ in named], BEGINNING_ITEMS) if named else []
+            for (one, items), beginning in zip(named, beginnings, strict=True):
+                found = await self._differing(one, items, beginning)
                 if found:
                     yield found
-            pending = narrower + pending
 
-    async def _taken(self, asked: Summary, reply: Reply, narrower: list[Summary]) -> list[Found]:
-        """What one reply tells. Ranges that are to be asked about next are added to `narrower`."""
-        match reply:
-            case Same():
-                return []
-            case Named(items):
-                return await self._differing(asked, items)
-            case Cut(parts):
-                if len(parts) < 2:
-                    raise PeerUnreachable("did not cut a range into parts")
-                told = {part.span: part.fingerprint for part in parts}
-                for mine in await self._summaries(list(told)):
-                    if self._differs(mine.fingerprint, told[mine.span]):
-                        narrower.append(mine)
-                return []
+    async def _narrower(self, replies: Sequence[Reply]) -> list[Summary]:
+        """The parts that are to be asked about next."""
+        cuts = [reply.parts for reply in replies if isinstance(reply, Cut)]
+        if any(len(parts) < 2 for parts in cuts):
+            raise PeerUnreachable("did not cut a range into parts")
+        told = {part.span: part.fingerprint for parts in cuts for part in parts}
+        mine = await self._summaries(list(told)) if told else []
+        return [one for one in mine if self._differs(one.fingerprint, told[one.span])]
 
     async def _summaries(self, spans: Sequence[Span]) -> list[Summary]:
         return list(map(Summary, spans, await self._store.summaries(spans)))
@@ -85,27 +81,30 @@ class Comparison:
             self.lacks_there = True
         return bool(theirs.paths)
 
-    async def _differing(self, asked: Summary, theirs: Sequence[Item]) -> list[Found]:
+    async def _differing(self, asked: Summary, theirs: Sequence[Item], beginning: Sequence[Item]) -> list[Found]:
         told = {item.path: item.mark for item in theirs if in_scope(self._scope, item.path)}
-        mine = await self._mine(asked, told)
+        mine = await self._mine(asked, told, beginning)
         return [Found(path, mine.get(path), mark) for path, mark in told.items() if mine.get(path) != mark]
 
-    async def _mine(self, asked: Summary, told: Mapping[FilePath, bytes]) -> dict[FilePath, bytes]:
-        """The marks here of those paths. Others may be many: nothing of them is kept."""
+    async def _mine(
+        self, asked: Summary, told: Mapping[FilePath, bytes], beginning: Sequence[Item]
+    ) -> dict[FilePath, bytes]:
+        """The marks here of those paths. Others may be many: nothing of them is kept. `beginning` is the first of what is here."""
         mine: dict[FilePath, bytes] = {}
         if not told:
             self.lacks_there = self.lacks_there or asked.fingerprint.paths > 0
             return mine
-        span: Span | None = asked.span
-        while span is not None:
-            page = await self._store.items(span, PAGE_ITEMS)
+        page, limit = beginning, BEGINNING_ITEMS
+        while True:
             for path, mark in page:
                 if path in told:
                     mine[path] = mark
                 else:
                     self.lacks_there = self.lacks_there or in_scope(self._scope, path)
-            span = Span(page[-1].path, span.upto) if len(page) == PAGE_ITEMS else None
-        return mine
+            if len(page) < limit:
+                return mine
+            limit = PAGE_ITEMS
+            (page,) = await self._store.items([Span(page[-1].path, asked.span.upto)], limit)
 
 
 def in_scope(scope: Scope, path: FilePath) -> bool:

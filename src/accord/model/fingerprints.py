@@ -21,7 +21,7 @@ MARK_BYTES: Final = 16
 SUM_MODULUS: Final = 1 << (8 * MARK_BYTES)
 MAX_NAMED_ITEMS: Final = 32
 """A range of at most so many items is answered with the items themselves."""
-PARTS: Final = 16
+PARTS: Final = 64
 """A range of more is cut into about so many parts."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import apsw
 
@@ -22,9 +22,14 @@ from accord.store.marked_rows import items
 from accord.store.todo import Todo
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 LAST_NAME = "\U0010ffff" * 64
 """Sorts after every segment."""
+
+
+class _OfSpan(Protocol[T_co]):
+    def __call__(self, db: apsw.Connection, /, *, span: Span) -> T_co: ...
 
 
 class DirectoryInventory:
@@ -42,14 +47,18 @@ class DirectoryInventory:
     # Comparing with another server.
 
     async def summaries(self, spans: Sequence[Span]) -> list[Fingerprint]:
-        stretches = self._index.stretches
-        return await self._asked(lambda db: [stretches.fingerprint(db, span) for span in spans])
+        return await self._asked(partial(self._index.stretches.fingerprints, spans=spans))
 
-    async def cut(self, span: Span, parts: int) -> list[Summary]:
-        return await self._asked(lambda db: self._index.stretches.cut(db, span, parts))
+    async def cut(self, spans: Sequence[Span], parts: int) -> list[list[Summary]]:
+        return await self._asked_of_each(spans, partial(self._index.stretches.cut, parts=parts))
 
-    async def items(self, span: Span, limit: int) -> list[Item]:
-        return await self._asked(partial(items, span=span, limit=limit))
+    async def items(self, spans: Sequence[Span], limit: int) -> list[list[Item]]:
+        return await self._asked_of_each(spans, partial(items, limit=limit))
+
+    async def _asked_of_each(self, spans: Sequence[Span], work: _OfSpan[T]) -> list[T]:
+        """In one turn of a thread; in between, the index is free for others."""
+        ask = self._index.ask
+        return await self._in_thread(lambda: [ask(partial(work, span=span)) for span in spans])
 
     # What is to be mended.
 

@@ -80,12 +80,12 @@ class Inventory(Protocol):
         """The fingerprint of each range. One over everything (`WHOLE`) costs nothing, any other about a thousandth of its paths."""
         ...
 
-    async def cut(self, span: Span, parts: int) -> list[Summary]:
-        """The range in up to `parts` parts of about as many items, in order, covering it (the last one ends where it does)."""
+    async def cut(self, spans: Sequence[Span], parts: int) -> list[list[Summary]]:
+        """Each range in up to `parts` parts of about as many items, in order, covering it (the last one ends where it does)."""
         ...
 
-    async def items(self, span: Span, limit: int) -> list[Item]:
-        """The first `limit` items of the range, in order."""
+    async def items(self, spans: Sequence[Span], limit: int) -> list[list[Item]]:
+        """The first `limit` items of each range, in order."""
         ...
 
     # What is to be mended.

@@ -73,25 +73,25 @@ def sum_of(rows: Sequence[MarkedRow]) -> Fingerprint:
     return Fingerprint(len(rows), total % SUM_MODULUS, deleted)
 
 
+def sums_upto(db: apsw.Connection, after: str, known: Fingerprint, edges: Sequence[str]) -> dict[str, Fingerprint]:
+    """What there is up to each edge, in order and close together, where `known` is what there is up to `after`."""
+    if edges[-1] == after:
+        return {after: known}
+    rows = iter(rows_between(db, after, edges[-1]))
+    sums: dict[str, Fingerprint] = {}
+    paths, total, deleted = known
+    ahead = next(rows, None)
+    for edge in edges:
+        while ahead is not None and ahead[0] <= edge:
+            paths, total, deleted = paths + 1, total + int.from_bytes(ahead[1]), deleted + ahead[2]
+            ahead = next(rows, None)
+        sums[edge] = Fingerprint(paths, total % SUM_MODULUS, deleted)
+    return sums
+
+
 def parts_of(span: Span, rows: Sequence[MarkedRow], parts: int) -> list[Summary]:
     count = max(1, min(parts, len(rows)))
     starts = [len(rows) * number // count for number in range(count + 1)]
     edges = [span.after, *(rows[start - 1][0] for start in starts[1:-1])]
     spans = map(Span, edges, [*edges[1:], span.upto])
     return [Summary(one, sum_of(rows[start:stop])) for one, (start, stop) in zip(spans, pairwise(starts), strict=True)]
-
-
-def gathered_into(summaries: Sequence[Summary], parts: int) -> list[Summary]:
-    """Neighbours put together, until there are no more than `parts` of about as many paths."""
-    wanted = sum(one.fingerprint.paths for one in summaries) / parts
-    gathered: list[Summary] = []
-    paths = 0
-    for one in summaries:
-        if gathered and (paths < wanted * len(gathered) or len(gathered) == parts):
-            last = gathered[-1]
-            joined = Span(last.span.after, one.span.upto)
-            gathered[-1] = Summary(joined, last.fingerprint.plus(one.fingerprint))
-        else:
-            gathered.append(one)
-        paths += one.fingerprint.paths
-    return gathered

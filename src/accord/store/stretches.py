@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import apsw
@@ -25,17 +25,22 @@ from accord.store.marked_rows import (
     MarkedRow,
     count_between,
     fingerprint_of,
-    gathered_into,
     parts_of,
     path_below,
     portions,
     rows_between,
     sum_of,
+    sums_upto,
 )
+from accord.store.running_sums import RunningSums
 
 STRETCH_PATHS = 128
 MAX_PATHS = 2 * STRETCH_PATHS
 """Beyond that a stretch is split."""
+MIN_EDGES = 3
+"""A range with so many stretches' edges within is cut there, without reading any row."""
+PART_PATHS = 8
+"""Of a range that is cut by its rows no part has fewer: naming those costs no more than their fingerprint and the next question."""
 MIN_PATHS = STRETCH_PATHS // 4
 """Below that it is joined to a neighbour, if both together have no more than `STRETCH_PATHS`."""
 CHECKED_STRETCHES = 8
@@ -58,6 +63,7 @@ class Stretches:
     def __init__(self) -> None:
         self._afters: list[str] = []
         self._prints: list[Fingerprint] = []
+        self._sums = RunningSums()
         self._whole = NONE
         self._changed: set[str] = set()
         self._gone: set[str] = set()
@@ -86,6 +92,7 @@ class Stretches:
     def forget(self) -> None:
         """What is in memory may not be what is in the index."""
         self._afters, self._prints = [], []
+        self._sums.changed(0)
         self._changed.clear()
         self._gone.clear()
 
@@ -154,6 +161,7 @@ class Stretches:
     def _set(self, at: int, fingerprint: Fingerprint) -> None:
         self._whole = self._whole.minus(self._prints[at]).plus(fingerprint)
         self._prints[at] = fingerprint
+        self._sums.changed(at)
         self._changed.add(self._afters[at])
 
     def _keep_in_size(self, db: apsw.Connection, at: int) -> None:
@@ -176,6 +184,7 @@ class Stretches:
         self._whole = self._whole.minus(self._prints[at]).plus(summed(prints))
         self._afters[at : at + 1] = afters
         self._prints[at : at + 1] = prints
+        self._sums.changed(at)
         self._changed.update(afters)
 
     def _join(self, at: int) -> None:
@@ -189,6 +198,7 @@ class Stretches:
         gone = self._afters.pop(high)
         del self._prints[high]
         self._prints[low] = both
+        self._sums.changed(low)
         self._changed.discard(gone)
         self._gone.add(gone)
         self._changed.add(self._afters[low])
@@ -196,6 +206,7 @@ class Stretches:
     def make_anew(self, db: apsw.Connection) -> None:
         """By what all rows say: about a second for a million."""
         self._afters, self._prints = [""], []
+        self._sums.changed(0)
         for portion in portions(db, STRETCH_PATHS):
             self._prints.append(sum_of(portion))
             self._afters.append(portion[-1][0])
@@ -211,45 +222,53 @@ class Stretches:
         self.load(db)
         return self._whole
 
-    def fingerprint(self, db: apsw.Connection, span: Span) -> Fingerprint:
+    def fingerprints(self, db: apsw.Connection, spans: Sequence[Span]) -> list[Fingerprint]:
+        """Of each range: what is up to its end without what is up to its beginning. Neighbours share an edge."""
         self.load(db)
-        if span.upto is not None and span.upto <= span.after:
-            return NONE
-        first, last = self._first(span), self._last(span)
-        if first == last:
-            is_all = self._afters[first] == span.after and self._ends_with(last, span)
-            return self._prints[first] if is_all else sum_of(rows_between(db, span.after, span.upto))
-        parts = self._prints[first + 1 : last]
-        begin = self._prints[first]
-        if self._afters[first] != span.after:
-            begin = sum_of(rows_between(db, span.after, self._afters[first + 1]))
-        end = self._prints[last]
-        if not self._ends_with(last, span):
-            end = sum_of(rows_between(db, self._afters[last], span.upto))
-        return summed([begin, *parts, end])
+        told = [span for span in spans if not _is_empty(span)]
+        edges = {span.after for span in told} | {span.upto for span in told if span.upto is not None}
+        upto = self._sums_upto(db, sorted(edges))
+
+        def of(span: Span) -> Fingerprint:
+            end = self._whole if span.upto is None else upto[span.upto]
+            return end.minus(upto[span.after])
+
+        return [NONE if _is_empty(span) else of(span) for span in spans]
+
+    def _sums_upto(self, db: apsw.Connection, edges: Sequence[str]) -> dict[str, Fingerprint]:
+        """What there is up to each edge. Of a stretch with edges within, rows are read once."""
+        if edges != [""]:
+            self._sums.reach(self._prints)
+        told: dict[str, Fingerprint] = {}
+        for at, group in groupby(edges, lambda edge: bisect_right(self._afters, edge) - 1):
+            within = list(group)
+            told |= sums_upto(db, self._afters[at], self._sums.of_first(at), within)
+        return told
 
     def cut(self, db: apsw.Connection, span: Span, parts: int) -> list[Summary]:
-        """The range in parts of about as many items, that cover it."""
+        """The range in parts of about as many items, that cover it: whole stretches as long as there are some."""
         self.load(db)
-        if span.upto is not None and span.upto <= span.after:
+        if _is_empty(span):
             return []
-        first, last = self._first(span), self._last(span)
-        if last - first < 2 * parts:
-            return parts_of(span, rows_between(db, span.after, span.upto), parts)
-        edges = [span.after, *self._afters[first + 1 : last + 1]]
-        spans = [Span(after, upto) for after, upto in pairwise([*edges, span.upto]) if after is not None]
-        prints = [self.fingerprint(db, spans[0]), *self._prints[first + 1 : last], self.fingerprint(db, spans[-1])]
-        return gathered_into(list(map(Summary, spans, prints)), parts)
+        low = bisect_right(self._afters, span.after)
+        high = len(self._afters) if span.upto is None else bisect_left(self._afters, span.upto)
+        if high - low < MIN_EDGES:
+            rows = rows_between(db, span.after, span.upto)
+            return parts_of(span, rows, min(parts, max(2, len(rows) // PART_PATHS)))
+        edges = [span.after, *(self._afters[at] for at in self._edges(low, high, parts))]
+        spans = [Span(after, upto) for after, upto in zip(edges, [*edges[1:], span.upto], strict=True)]
+        return list(map(Summary, spans, self.fingerprints(db, spans)))
 
-    def _first(self, span: Span) -> int:
-        """The stretch that the range begins in."""
-        return bisect_right(self._afters, span.after) - 1
-
-    def _last(self, span: Span) -> int:
-        return len(self._afters) - 1 if span.upto is None else bisect_left(self._afters, span.upto) - 1
-
-    def _ends_with(self, at: int, span: Span) -> bool:
-        return self._upto(at) == span.upto
+    def _edges(self, low: int, high: int, parts: int) -> Sequence[int]:
+        """Of the stretches in [low, high) those to begin a part with."""
+        if high - low < parts:
+            return range(low, high)
+        self._sums.reach(self._prints)
+        paths = self._sums.paths
+        begin, count = paths[low - 1], paths[high] - paths[low - 1]
+        return sorted(
+            {bisect_left(paths, begin + count * number // parts, low, high - 1) for number in range(1, parts)}
+        )
 
     def _upto(self, at: int) -> str | None:
         return self._afters[at + 1] if at + 1 < len(self._afters) else None
@@ -264,3 +283,7 @@ class Stretches:
         step = max(1, len(self._afters) // CHECKED_STRETCHES)
         checked = {*range(0, len(self._afters), step), len(self._afters) - 1}
         return all(sum_of(self._rows_of(db, at)) == self._prints[at] for at in checked)
+
+
+def _is_empty(span: Span) -> bool:
+    return span.upto is not None and span.upto <= span.after

@@ -71,15 +71,18 @@ class MemoryInventory(MemoryHands):
     async def summaries(self, spans: Sequence[Span]) -> list[Fingerprint]:
         return [self._sum_of(self._items(span)) for span in spans]
 
-    async def cut(self, span: Span, parts: int) -> list[Summary]:
+    async def cut(self, spans: Sequence[Span], parts: int) -> list[list[Summary]]:
+        return [self._cut(span, parts) for span in spans]
+
+    def _cut(self, span: Span, parts: int) -> list[Summary]:
         items = self._items(span)
         count = max(1, min(parts, len(items)))
         edges = [span.after, *(items[len(items) * number // count - 1].path for number in range(1, count)), span.upto]
         spans = [Span(after or "", upto) for after, upto in pairwise(edges)]
         return [Summary(one, self._sum_of(self._items(one))) for one in spans]
 
-    async def items(self, span: Span, limit: int) -> list[Item]:
-        return self._items(span)[:limit]
+    async def items(self, spans: Sequence[Span], limit: int) -> list[list[Item]]:
+        return [self._items(span)[:limit] for span in spans]
 
     async def count(self, prefix: Prefix) -> Fingerprint:
         return self._sum_of(item for item in self._items(Span("", None)) if item.path.startswith(prefix))

@@ -92,7 +92,7 @@ async def _left(world: World) -> list[str]:
         if [path for path in unmended if not _is_lost(world, path)]:
             records = [server.store._index.get(path) for path in unmended]
             left.append(f"{machine.name} lacks {unmended}: {records}")
-        marks = await server.store.items(WHOLE, MAX_PATHS)
+        marks = (await server.store.items([WHOLE], MAX_PATHS))[0]
         items.append({item for item in marks if item.path not in strange})
     if any(one != items[0] for one in items):
         union, common = set.union(*items), set.intersection(*items)
