@@ -247,6 +247,39 @@ async def test_what_is_healed_is_no_difference_any_more() -> None:
         assert not servers.mine.is_difference(PATH)
 
 
+async def test_a_difference_that_is_mended_at_once_is_not_remembered_and_not_asked_about_again() -> None:
+    async with trio() as servers:
+        for store in (servers.second, servers.third):
+            store.put_outside(PATH, SMALL)
+        noted: list[Kind] = []
+        servers.mine.note_verdict = lambda path, kind: noted.append(kind)  # type: ignore[method-assign]
+        servers.queue.suggest(PATH)
+        await drained(servers)
+        assert servers.healed() == SMALL
+        assert set(noted) <= {Kind.IDENTICAL}
+
+
+async def test_a_difference_that_takes_a_while_to_mend_is_one_meanwhile() -> None:
+    async with trio() as servers:
+        for store in (servers.second, servers.third):
+            store.put_outside(PATH, LARGE)
+        servers.queue.suggest(PATH)
+        await until(lambda: servers.mine.open_stagings)
+        assert servers.mine.is_difference(PATH)
+        await drained(servers)
+        assert servers.healed() == LARGE
+        assert not servers.mine.is_difference(PATH)
+
+
+async def test_a_difference_that_cannot_be_mended_is_remembered() -> None:
+    async with trio() as servers:
+        servers.second.put_outside(PATH, SMALL)
+        servers.mine.capacity_bytes = 1
+        servers.queue.suggest(PATH)
+        await drained(servers)
+        assert servers.mine.is_difference(PATH)
+
+
 async def test_a_difference_with_a_server_that_is_silent_stays_one() -> None:
     async with trio() as servers:
         for store in (servers.mine, servers.second):

@@ -112,10 +112,12 @@ class Reader:
         self.moved = Moved()
         self._delta = Delta(store, peers, self._holders, self.moved)
 
-    async def read(self, path: FilePath, verify: Verify = Verify.STAT, *, tells: bool = True) -> Reading:
+    async def read(
+        self, path: FilePath, verify: Verify = Verify.STAT, *, tells: bool = True, notes: bool = True
+    ) -> Reading:
         """The verdict on `path`, taken now. Never raises for the state of a file or of a server. `tells` False: for those who mend,
         and not for somebody who wants the file. They tell nobody of what he lacks, or two servers that both leave a path alone would
-        go on telling each other."""
+        go on telling each other. `notes` False: what is remembered of it is left to whoever reads (`note`)."""
         asked = self._ask(path, verify)
         held: Copy | Answer | None = self._store.glance(path) if verify is not Verify.CONTENT else None
         if held is None:
@@ -127,7 +129,7 @@ class Reader:
             if mine is not None:
                 mine.close()
             raise
-        return self._reading(path, mine, local, answers, tells=tells)
+        return self._reading(path, mine, local, answers, tells=tells, notes=notes)
 
     def begin(self, path: FilePath, verify: Verify) -> Begun | None:
         """The first half of an everyday read: this server's copy is at hand, and the peers are asked. None where it takes a wait to
@@ -150,10 +152,17 @@ class Reader:
         answers: Mapping[ServerName, Answer],
         *,
         tells: bool = True,
+        notes: bool = True,
     ) -> Reading:
         if isinstance(local, Present):
             answers = _believable(local, answers)
-        return Reading(self.judge(path, answers, tells=tells), answers, local, mine)
+        verdict = self.judge(path, answers, tells=tells) if notes else compare(path, answers)
+        return Reading(verdict, answers, local, mine)
+
+    def note(self, reading: Reading, local: Answer) -> None:
+        """Remember what was read without noting it, with what this server has by now. So a difference that is mended at once never is
+        among those that are remembered, and nobody need look at it again."""
+        self._reading(reading.verdict.path, None, local, {**reading.answers, self.name: local}, tells=False)
 
     def judge(self, path: FilePath, answers: Mapping[ServerName, Answer], *, tells: bool = True) -> Verdict:
         """The verdict on answers that are known already; whoever lacks something is told, unless nobody is to be (`read`)."""

@@ -33,7 +33,7 @@ from accord.model.verdict import (
 from accord.model.versions import EMPTY_CLOCK, Clock, Version, discard, found_actor, found_again, merge
 from accord.peers.port import Peers
 from accord.store.path_locks import PathLocks
-from accord.store.port import Change, Committed, Incoming, Store
+from accord.store.port import BLOCK_BYTES, Change, Committed, Incoming, Store
 
 TRIES = 8
 """How often it starts anew when the path changes meanwhile."""
@@ -101,7 +101,8 @@ class Updater:
 
     async def _update(self, path: FilePath, *, is_news: bool) -> bool:
         """False when the path changed meanwhile."""
-        reading = await self._reader.read(path, tells=False)
+        reading = await self._reader.read(path, tells=False, notes=False)
+        now = reading.local
         taken: list[Incoming] = []
         try:
             verdict, local = reading.verdict, require_known(path, reading.local)
@@ -117,22 +118,31 @@ class Updater:
                 return True
             if not self._store.takes_in():
                 raise Unavailable("This server takes nothing in now.", path=path)
-            wanted = set(needs(verdict, local))
-            if wanted and isinstance(local, Absent) and local.obstacle not in (None, EMPTY_FOLDER):
-                raise Conflict(f"There is {local.obstacle} at '{path}'.", path=path)  # known before anything is fetched
-            for held in verdict.versions:
-                if held.version.digest in wanted:
-                    taken.append(await self._content(path, held))
+            await self._take_in(reading, local, taken)
             events = await self._remembered(path, clock, verdict.versions)
             age_s = deleted_age_s(reading.answers.values())
-            done = await self._commit(path, local, clock, taken, events, age_s) is not None
-            if done:
-                _log.info("brought up to date", path=path, verdict=verdict.kind.value)
-            return done
+            done = await self._commit(path, local, clock, taken, events, age_s)
+            if done is None:
+                return False
+            now = done.answer
+            _log.info("brought up to date", path=path, verdict=verdict.kind.value)
+            return True
         finally:
             reading.close()
+            self._reader.note(reading, now)
             for one in taken:
                 await one.abort()
+
+    async def _take_in(self, reading: Reading, local: Known, taken: list[Incoming]) -> None:
+        """Adds to `taken` what this server is to have."""
+        path, wanted = reading.verdict.path, set(needs(reading.verdict, local))
+        if wanted and isinstance(local, Absent) and local.obstacle not in (None, EMPTY_FOLDER):
+            raise Conflict(f"There is {local.obstacle} at '{path}'.", path=path)  # known before anything is fetched
+        lacking = [held for held in reading.verdict.versions if held.version.digest in wanted]
+        if any(held.version.size > BLOCK_BYTES for held in lacking):
+            self._reader.note(reading, local)  # it takes a while, and is a difference meanwhile
+        for held in lacking:
+            taken.append(await self._content(path, held))
 
     async def _is_left_alone(self, path: FilePath, reading: Reading) -> bool:
         local = reading.local
