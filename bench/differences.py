@@ -44,7 +44,7 @@ def measure(folder: Path, rounds: int) -> list[Row]:
         accord_cluster(roots, folder / "accord", relayed=between, watch=False, **settings) as servers,
     ):
         for server in servers:
-            _until(lambda server=server: _indexed(server), "everything is hashed", INDEXING_DEADLINE_S)  # type: ignore[misc]
+            _until(lambda server=server: _is_warm(server), "everything is hashed and scanned", INDEXING_DEADLINE_S)  # type: ignore[misc]
         _order(servers[0], "sync")
         found = [_mend(servers, between, number) for number in range(max(rounds, 3))]
         scans = [(_find_s(roots[0]), _scan_s(servers[0])) for _ in range(rounds)]
@@ -188,8 +188,16 @@ def _order(server: Running, work: str) -> int:
         return int(json.load(answer)["number"])
 
 
-def _indexed(server: Running) -> bool:
-    return bool(json_of(f"{server.url}/ready")["indexing"]["done"])
+def _is_warm(server: Running) -> bool:
+    """Its files are hashed, and the scan that every start begins with is over: nothing goes on in it any more."""
+    if not json_of(f"{server.url}/ready")["indexing"]["done"]:
+        return False
+    lines = json_of(f"{server.url}/status")["servers"]
+    return all(
+        line["status"] and line["status"]["scan"]["ended_ns"] is not None
+        for line in lines
+        if line["name"] == server.name
+    )
 
 
 def _until(condition: Callable[[], bool], what: str, deadline_s: float, *, poll_s: float = POLL_S) -> None:
