@@ -10,6 +10,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from blake3 import blake3
@@ -220,7 +221,8 @@ class FileIncoming:
 
     def __del__(self) -> None:
         if self._fd is not None:
-            os.close(self._fd)
+            with suppress(OSError):  # nobody is there to be told; in a simulation the descriptor's world may be gone
+                os.close(self._fd)
 
 
 def dress(fd: int, version: Version, mode: int | None = None) -> None:
