@@ -34,8 +34,8 @@ def status(
     """Show how the servers stand: reachable, in sync or how far behind, what they do, and how many files have which verdict.
 
     It is answered from what the servers know, without looking at any file. With --paths, every path whose copies do not agree is one
-    line, with a verdict that is taken now. Exit code 6 if there are rival versions, 8 if something is damaged and nobody has a good copy,
-    3 if a server cannot be asked, 5 if nobody knows anything in the folder, else 0.
+    line, with a verdict that is taken now. Exit code 6 if there are rival versions, 8 if something is damaged and nobody has a good
+    copy, 3 if a server cannot be asked, 5 if nobody knows anything in the folder, else 0.
 
     Examples:
 
