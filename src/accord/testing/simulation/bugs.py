@@ -103,9 +103,9 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "splice on failover",
         "a transfer goes on with bytes of another place, and nobody looks at the whole",
-        80,
+        60,
         spliced,
-        ("network", "rot"),
+        ("network", "rot", "hands", "loss"),
     ),
     Bug(
         "own copy unproven",

@@ -18,7 +18,7 @@ from accord.testing.simulation.planting import Planting, nothing
 from accord.testing.simulation.server import Settings
 from accord.testing.simulation.standins import installed
 from accord.testing.simulation.story import Log
-from accord.testing.simulation.virtual_loop import Stuck, VirtualLoop
+from accord.testing.simulation.virtual_loop import UNMEANT, Stuck, VirtualLoop
 from accord.testing.simulation.world import World
 
 PATHS = tuple(map(FilePath, ("a.txt", "b.txt", "notes/c.txt", "notes/d.txt", "notes/deep/e.bin", "g", "f")))
@@ -61,6 +61,8 @@ def _outcome(seed: int, plant: Planting, moods: Sequence[str]) -> Outcome:
             loop.run_until_complete(_story(world, moods))
         except Stuck as error:
             world.violated(f"stuck: {error}")
+        except UNMEANT as error:
+            world.violated(f"a client was told {type(error).__name__}: {error}")
         _end(world)
     simulated_s = loop.time() - 1000.0
     return Outcome(seed, tuple(world.failures), world.story.digest(), tuple(world.story.lines), simulated_s, len(names))
