@@ -22,6 +22,8 @@ from bench.wire import Relay, relays
 FILES = int(os.environ.get("ACCORD_BENCH_FILES", "1000000"))
 FOLDER_FILES = 1_000
 DIFFERING = 10
+MENDINGS = 7
+"""At least so many times; one more comes first, and opens connections."""
 INDEXING_DEADLINE_S = 1_200.0
 MENDING_DEADLINE_S = 60.0
 RCLONE_LIMIT_S = 300
@@ -45,8 +47,7 @@ def measure(folder: Path, rounds: int) -> list[Row]:
     ):
         for server in servers:
             _until(lambda server=server: _is_warm(server), "everything is hashed and scanned", INDEXING_DEADLINE_S)  # type: ignore[misc]
-        _order(servers[0], "sync")
-        found = [_mend(servers, between, number) for number in range(max(rounds, 3))]
+        found = [_mend(servers, between, number) for number in range(1 + max(rounds, MENDINGS))][1:]
         scans = [(_find_s(roots[0]), _scan_s(servers[0])) for _ in range(rounds)]
         memory = max(_rss_bytes(server) for server in servers)
         index = max(_index_bytes(root) for root in roots)
@@ -182,8 +183,9 @@ def _index_bytes(root: Path) -> int:
 
 
 def _order(server: Running, work: str) -> int:
-    """Have it begin; says the number of the order."""
-    request = urllib.request.Request(f"{server.url}/status/{work}", headers={"Accord-Order": "?1"}, method="POST")
+    """Have it begin, on this server alone; says the number of the order."""
+    target = f"{server.url}/status/{work}?on={server.name}"
+    request = urllib.request.Request(target, headers={"Accord-Order": "?1"}, method="POST")
     with urllib.request.urlopen(request, timeout=10) as answer:
         return int(json.load(answer)["number"])
 
