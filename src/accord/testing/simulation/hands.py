@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from accord.model.names import Digest, FilePath
 from accord.model.versions import Actor, OutsideChanges
-from accord.testing.simulation.disk import File, Folder, Slot
+from accord.testing.simulation import tampering
+from accord.testing.simulation.disk import File
 from accord.testing.simulation.ledger import Deed, Id, digest_of
 from accord.testing.simulation.world import Machine, World
 
@@ -16,41 +17,7 @@ VERSIONS = PRIVATE + "versions/"
 
 
 def file_at(machine: Machine, path: str) -> File | None:
-    inode = machine.disk.root
-    *folders, name = path.split("/")
-    for folder in folders:
-        below = inode.entries.get(folder)
-        if not isinstance(below, Folder):
-            return None
-        inode = below
-    file = inode.entries.get(name)
-    return file if isinstance(file, File) else None
-
-
-def put(world: World, machine: Machine, path: FilePath, content: bytes, *, in_place: bool = False) -> bool:
-    """Whether it could be: not where a file is in the way of a folder, or a folder of the file. Durable at once."""
-    disk, folder = machine.disk, machine.disk.root
-    *above, name = path.split("/")
-    for part in above:
-        below = folder.entries.get(part)
-        if below is None:
-            below = disk.new_folder(folder, part)
-        if not isinstance(below, Folder):
-            return False
-        folder = below
-    there = folder.entries.get(name)
-    if isinstance(there, Folder):
-        return False
-    if isinstance(there, File) and in_place:
-        disk.truncate(there, 0)
-        file = there
-    else:
-        file = disk.new_file(folder, name)
-    file.content = bytearray(content)
-    file.is_unreadable = False
-    disk.stamp(file)
-    disk.sync_all()
-    return True
+    return tampering.file_at(machine.disk, path)
 
 
 def edit(world: World, machine: Machine, path: FilePath, content: bytes, *, in_place: bool) -> None:
@@ -58,7 +25,7 @@ def edit(world: World, machine: Machine, path: FilePath, content: bytes, *, in_p
     ledger, digest = world.ledger, world.ledger.knows(path, content)
     destroys(world, machine, path)
     taken = _supersedes(world, machine, path)
-    if put(world, machine, path, content, in_place=in_place):
+    if tampering.put(machine.disk, path, content, in_place=in_place):
         if str(digest) not in ledger.deeds:
             ledger.outside(path, digest, world.loop.time(), taken)
         ledger.deeds[str(digest)].takes_over |= taken - {str(digest)}
@@ -67,12 +34,7 @@ def edit(world: World, machine: Machine, path: FilePath, content: bytes, *, in_p
 
 def vanish(world: World, machine: Machine, path: FilePath) -> None:
     destroys(world, machine, path)
-    *above, name = path.split("/")
-    folder = machine.disk.root
-    for part in above:
-        folder = folder.entries[part]  # type: ignore[assignment]
-    machine.disk.rename_slots((Slot(folder, name, None),))
-    machine.disk.sync_all()
+    tampering.remove(machine.disk, path)
     world.tell(machine.name, f"somebody removes {path}")
 
 
@@ -85,9 +47,7 @@ def truncate(world: World, machine: Machine, path: FilePath, size: int) -> None:
 def touch(world: World, machine: Machine, path: FilePath) -> None:
     file = file_at(machine, path)
     assert file is not None
-    file.mtime_ns = file.ctime_ns = machine.disk.now_ns()
-    machine.disk.soil(file)
-    machine.disk.sync_all()
+    tampering.touch(machine.disk, path)
     if file.is_rotten:
         _may_be_taken_for_a_change(world, machine, path, file)
     world.tell(machine.name, f"somebody touches {path}")
@@ -99,13 +59,7 @@ def rot(world: World, machine: Machine, name: str) -> None:
     if file is None or not file.content:
         return
     _destroys(world, machine, file)
-    at = world.random.randrange(len(file.content))
-    file.content[at] ^= 1 << world.random.randrange(8)
-    if file.synced is not None and len(file.synced) > at:
-        spoilt = bytearray(file.synced)
-        spoilt[at] ^= 1
-        file.synced = bytes(spoilt)
-    file.is_rotten = True
+    tampering.flip(file, world.random.randrange(len(file.content)), world.random.randrange(8))
     if not name.startswith(PRIVATE):  # whoever touches it then makes a version of what he sees
         world.ledger.knows(FilePath(name), bytes(file.content))
         if not _is_vouched_for(machine, FilePath(name)):
@@ -162,10 +116,8 @@ def lose_index(world: World, machine: Machine) -> None:
     """The index is gone, the files are not. The server is down."""
     for deed in world.ledger.deeds.values():
         _excuse_unless_elsewhere(world, machine, deed)
-    private = machine.disk.root.entries.get(".accord")
-    if isinstance(private, Folder) and "index.db" in private.entries:
-        machine.disk.rename_slots((Slot(private, "index.db", None),))
-        machine.disk.sync_all()
+    if file_at(machine, PRIVATE + "index.db") is not None:
+        tampering.remove(machine.disk, PRIVATE + "index.db")
         machine.has_lost_its_index = True
         world.tell(machine.name, "has lost its index")
 

@@ -10,7 +10,7 @@ from random import Random
 
 from accord.model.names import FilePath, ServerName
 from accord.model.versions import OutsideChanges
-from accord.testing.simulation import endings, hands
+from accord.testing.simulation import endings, tampering
 from accord.testing.simulation.chaos import Chaos, moods_of
 from accord.testing.simulation.clients import Client
 from accord.testing.simulation.network import Weather
@@ -102,7 +102,7 @@ def _first_files(world: World, paths: list[FilePath]) -> None:
                 continue
             if kind == "different":
                 content = world.ledger.new_content(path, 40)
-            if hands.put(world, machine, path, content):
+            if tampering.put(machine.disk, path, content):
                 world.ledger.found.add(world.ledger.knows(path, content))
 
 
