@@ -15,11 +15,16 @@ T = TypeVar("T")
 
 
 class _Flag(threading.Event):
-    """Whoever waits for it holds up everything, as time is all that passes meanwhile."""
+    """Whoever waits for it holds up everything, but the threads that have been begun do their work meanwhile, and time passes."""
 
     loop: VirtualLoop
+    begun: dict[_Worker, None]
 
     def wait(self, timeout: float | None = None) -> bool:
+        process = PROCESS.get()
+        for worker in [one for one in self.begun if one.process is process]:
+            if not self.is_set():
+                worker.join()
         if not self.is_set():
             assert timeout is not None, "nobody else could set it meanwhile"
             self.loop.advance(timeout)
@@ -27,31 +32,32 @@ class _Flag(threading.Event):
 
 
 class _Worker:
-    """A thread: its work is done on the loop, all at once, at the latest when somebody joins it."""
+    """A thread: its work is done on the loop, all at once, at the latest when somebody joins it. `begun` are those that have not yet
+    done it."""
 
     loop: VirtualLoop
+    begun: dict[_Worker, None]
 
     def __init__(self, target: Callable[[], None], name: str = "", daemon: bool = False) -> None:
         self._target: Callable[[], None] | None = target
-        self._process = PROCESS.get()
+        self.process = PROCESS.get()
 
     def start(self) -> None:
-        self.loop.call_soon(self._run)
+        self.begun[self] = None
+        self.loop.call_soon(self.join)
 
     def join(self) -> None:
-        self._run()
-
-    def is_alive(self) -> bool:
-        return self._target is not None
-
-    def _run(self) -> None:
         target, self._target = self._target, None
-        if target is None or (self._process is not None and not self._process.is_alive):
+        self.begun.pop(self, None)
+        if target is None or (self.process is not None and not self.process.is_alive):
             return
         try:
             target()
         except Crash:
             return
+
+    def is_alive(self) -> bool:
+        return self._target is not None
 
 
 class Threads:
@@ -66,8 +72,9 @@ class Threads:
     )
 
     def __init__(self, loop: VirtualLoop) -> None:
-        self.Event = type("Flag", (_Flag,), {"loop": loop})
-        self.Thread = type("Worker", (_Worker,), {"loop": loop})
+        begun: dict[_Worker, None] = {}
+        self.Event = type("Flag", (_Flag,), {"loop": loop, "begun": begun})
+        self.Thread = type("Worker", (_Worker,), {"loop": loop, "begun": begun})
 
 
 class Pool:
