@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from accord.testing.simulation.disk import Disk, File, Folder, Inode
 from accord.testing.simulation.kernel_values import OpenFile, failing, folder_of
@@ -14,6 +15,7 @@ from accord.testing.simulation.processes import PROCESS, Process
 
 MOUNTS = "/simulated/"
 """Where the disks are: disk 3 is at /simulated/3."""
+UMASK = 0o022
 FIRST_FD = 1_000_000_000
 """No process has so many: what is closed too late, by the real system, is nobody's."""
 
@@ -37,19 +39,23 @@ class Descriptors:
             if disk.is_full:
                 raise failing(errno.ENOSPC)
             inode = disk.new_file(folder, name)
+            inode.mode = stat.S_IFREG | (mode & ~UMASK)
         elif flags & os.O_CREAT and flags & os.O_EXCL:
             raise failing(errno.EEXIST)
+        is_writable = flags & os.O_ACCMODE != os.O_RDONLY
+        if isinstance(inode, Folder) and (is_writable or flags & os.O_CREAT):
+            raise failing(errno.EISDIR)
         if flags & os.O_DIRECTORY and not isinstance(inode, Folder):
             raise failing(errno.ENOTDIR)
         if flags & os.O_TRUNC and isinstance(inode, File):
             process.point()
             disk.truncate(inode, 0)
-        return self.give(process, disk, inode)
+        return self.give(process, disk, inode, is_writable=is_writable)
 
-    def give(self, process: Process, disk: Disk, inode: Inode) -> int:
+    def give(self, process: Process, disk: Disk, inode: Inode, *, is_writable: bool = False) -> int:
         """A file descriptor, as `open` gives them."""
         self._next_fd += 1
-        self._open[self._next_fd] = OpenFile(process, disk, inode)
+        self._open[self._next_fd] = OpenFile(process, disk, inode, is_writable=is_writable)
         return self._next_fd
 
     def close(self, fd: int) -> None:
@@ -68,7 +74,7 @@ class Descriptors:
 
     def dup(self, fd: int) -> int:
         held = self.held(fd)
-        return self.give(held.process, held.disk, held.inode)
+        return self.give(held.process, held.disk, held.inode, is_writable=held.is_writable)
 
     def held(self, fd: int) -> OpenFile:
         """Raises `OSError` (EBADF), and `Crash` for what a process had that is gone."""

@@ -76,12 +76,16 @@ class Kernel(Names):
 
     def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         held = self.held(fd)
+        if not held.is_writable:
+            raise failing(errno.EBADF)
         held.process.point()
         held.disk.write(file_of(held.inode), offset, data)
         return len(data)
 
     def ftruncate(self, fd: int, size: int) -> None:
         held = self.held(fd)
+        if not held.is_writable:
+            raise failing(errno.EINVAL)
         held.process.point()
         held.disk.truncate(file_of(held.inode), size)
 

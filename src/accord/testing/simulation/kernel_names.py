@@ -6,7 +6,7 @@ import errno
 import os
 
 from accord.testing.simulation.descriptors import Descriptors
-from accord.testing.simulation.disk import Folder, Slot
+from accord.testing.simulation.disk import Folder, Inode, Slot
 from accord.testing.simulation.kernel_values import DirEntry, Listing, failing
 
 NOREPLACE, EXCHANGE = 1, 2
@@ -59,13 +59,15 @@ class Names(Descriptors):
         follow_symlinks: bool = True,
     ) -> None:
         process, disk, from_folder, name = self._place(src, src_dir_fd)
-        _, _, to_folder, new_name = self._place(dst, dst_dir_fd)
         process.point()
         inode = from_folder.entries.get(name)
         if inode is None:
             raise failing(errno.ENOENT)
+        _, _, to_folder, new_name = self._place(dst, dst_dir_fd)
         if new_name in to_folder.entries:
             raise failing(errno.EEXIST)
+        if isinstance(inode, Folder):
+            raise failing(errno.EPERM)
         disk.rename_slots((Slot(to_folder, new_name, inode),), gives=inode)
 
     def rename(
@@ -97,8 +99,14 @@ class Names(Descriptors):
             raise failing(errno.ENOENT)
         if there is not None and flags == NOREPLACE:
             raise failing(errno.EEXIST)
-        if isinstance(there, Folder) and not isinstance(inode, Folder) and flags != EXCHANGE:
-            raise failing(errno.EISDIR)
+        if _holds(inode, to_folder):
+            raise failing(errno.EINVAL)
+        if _holds(there, from_folder):
+            raise failing(errno.EINVAL if flags == EXCHANGE else errno.ENOTEMPTY)
+        if there is inode:
+            return  # two names of one file: both stay
+        if there is not None and flags != EXCHANGE:
+            _require_replaceable(inode, there)
         left = there if flags == EXCHANGE else None
         disk.rename_slots((Slot(from_folder, name, left), Slot(to_folder, new_name, inode)))
 
@@ -108,3 +116,21 @@ class Names(Descriptors):
     def scandir(self, path: int | str | os.PathLike[str]) -> Listing:
         disk, folder = self._folder(path)
         return Listing([DirEntry(name, inode, disk) for name, inode in folder.entries.items()])
+
+
+def _holds(inode: Inode | None, folder: Folder) -> bool:
+    """Whether it is that folder, or above it."""
+    if not isinstance(inode, Folder):
+        return False
+    return inode is folder or any(_holds(below, folder) for below in inode.entries.values())
+
+
+def _require_replaceable(inode: Inode, there: Inode) -> None:
+    """Whether it may take that one's name."""
+    if not isinstance(there, Folder):
+        if isinstance(inode, Folder):
+            raise failing(errno.ENOTDIR)
+    elif not isinstance(inode, Folder):
+        raise failing(errno.EISDIR)
+    elif there.entries:
+        raise failing(errno.ENOTEMPTY)

@@ -38,12 +38,13 @@ class Space(NamedTuple):
 
 
 class OpenFile:
-    __slots__ = ("at", "disk", "inode", "process")
+    __slots__ = ("at", "disk", "inode", "is_writable", "process")
 
-    def __init__(self, process: Process, disk: Disk, inode: Inode) -> None:
+    def __init__(self, process: Process, disk: Disk, inode: Inode, *, is_writable: bool) -> None:
         self.process = process
         self.disk = disk
         self.inode = inode
+        self.is_writable = is_writable
         self.at = 0
 
 
