@@ -23,9 +23,9 @@ class Time:
         return int(self.now_s * 10**9)
 
 
-def a_disk() -> tuple[Disk, Time]:
+def a_disk(*, journals: bool = False) -> tuple[Disk, Time]:
     time = Time()
-    return Disk(1, time, time.ns), time
+    return Disk(1, time, time.ns, journals=journals), time
 
 
 def names(disk: Disk) -> set[str]:
@@ -109,6 +109,23 @@ def test_a_failed_sync_loses_what_was_dirty_and_fails_once() -> None:
     disk.sync(file)
     disk.lose_power(Random(1))
     assert content(disk, "a") != b"content"
+
+
+def test_a_modified_time_is_in_the_journal_where_there_is_one() -> None:
+    left: dict[bool, set[int]] = {True: set(), False: set()}
+    for seed in EVERY_FATE:
+        for journals, times in left.items():
+            disk, _ = a_disk(journals=journals)
+            file = disk.new_file(disk.root, "a")
+            disk.write(file, 0, b"content")
+            disk.sync(file)
+            file.mtime_ns = 7
+            disk.soil(file)
+            disk.sync(disk.root)
+            disk.lose_power(Random(seed))
+            assert content(disk, "a") == b"content"
+            times.add(file.mtime_ns)
+    assert left == {True: {7}, False: {0, 7}}
 
 
 def test_what_nobody_synced_is_written_out_after_a_while() -> None:

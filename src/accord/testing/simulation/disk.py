@@ -180,6 +180,9 @@ class Disk:
             self._settle(lambda operation: self.journals or operation.gives is inode)
         else:
             self._settle(lambda operation: self.journals or any(slot.folder is inode for slot in operation.slots))
+        if self.journals:  # times and modes are in the journal, too
+            for file in self._dirty:
+                file.synced_meta = Meta(file.mode, file.mtime_ns)
 
     def sync_all(self) -> None:
         for file in list(self._dirty):

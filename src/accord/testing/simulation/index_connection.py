@@ -2,12 +2,14 @@
 
 A commit that is synced (WAL, synchronous=FULL) survives whatever comes; a transaction that is open when the process or the power goes
 is gone. That is SQLite's own promise, and is taken at its word here. A full disk and a failed sync are told as SQLite tells them.
+With the first commit of each connection the folder is synced, as SQLite does for the name of its log.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 import apsw
@@ -31,6 +33,7 @@ class IndexConnection(apsw.Connection):
         self.process, self.disk = process, process.disk
         self._file(os.path.basename(path))
         self._is_open = True
+        self._has_synced_folder = False
         if self.disk.index_image is not None:
             self.deserialize("main", self.disk.index_image)
         process.at_death.append(self._abandon)
@@ -43,6 +46,11 @@ class IndexConnection(apsw.Connection):
         if statements == "COMMIT":
             self.process.point()  # durable, and nobody knows
         return done
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
+        if kind is None:
+            self._sync_folder()
+        return super().__exit__(kind, error, at)
 
     def executemany(self, statements: str, sequenceofbindings: Any, **options: Any) -> apsw.Cursor:
         self.process.require_alive()
@@ -70,6 +78,13 @@ class IndexConnection(apsw.Connection):
             failure = apsw.IOError("IOError: disk I/O error")
             failure.extendedresult = apsw.SQLITE_IOERR_FSYNC  # type: ignore[attr-defined]  # as SQLite's own have it
             raise failure
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        if not self._has_synced_folder:
+            self._has_synced_folder = True
+            with suppress(OSError):  # SQLite does not look at what comes of it
+                self.disk.sync(self._folder())
 
     def _abandon(self) -> None:
         """The process is gone: what was committed is on the disk."""
@@ -84,8 +99,12 @@ class IndexConnection(apsw.Connection):
 
     def _file(self, name: str) -> None:
         """The entry that others look for; SQLite makes it durable with its first commit."""
-        folder = self.disk.root.entries.get(INDEX_FOLDER)
-        assert isinstance(folder, Folder)
+        folder = self._folder()
         if not isinstance(folder.entries.get(name), File):
             self.disk.index_image = None
             self.disk.sync(self.disk.new_file(folder, name))
+
+    def _folder(self) -> Folder:
+        folder = self.disk.root.entries.get(INDEX_FOLDER)
+        assert isinstance(folder, Folder)
+        return folder
