@@ -14,7 +14,8 @@ from accord.model.listing import Walked
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 from accord.model.verdict import Known, Present, is_known
 from accord.model.versions import EMPTY_CLOCK, Actor, Clock, Context, Dot, Version, server_actor, write
-from accord.store.port import BLOCK_BYTES, Change, Committed, Copy, Incoming, Store, is_answer
+from accord.store import port
+from accord.store.port import Change, Committed, Copy, Incoming, Store, is_answer
 from accord.testing.memory_bytes import digest_of
 
 HELLO = FilePath("hello.txt")
@@ -128,8 +129,8 @@ async def bytes_of(store: Store, digest: Digest, path: FilePath = HELLO) -> byte
 
 async def received(store: Store, content: bytes) -> Incoming:
     incoming = await store.receive(len(content))
-    for start in range(0, len(content), BLOCK_BYTES):
-        await incoming.write(content[start : start + BLOCK_BYTES])
+    for start in range(0, len(content), port.BLOCK_BYTES):
+        await incoming.write(content[start : start + port.BLOCK_BYTES])
     assert (incoming.size, incoming.digest) == (len(content), digest_of(content))
     assert await incoming.finish() == digest_of(content)
     return incoming

@@ -9,7 +9,8 @@ import pytest
 from accord.errors import DiskFull
 from accord.model.names import FilePath
 from accord.model.verdict import Absent
-from accord.store.port import BLOCK_BYTES, Incoming
+from accord.store import port
+from accord.store.port import Incoming
 from accord.testing.conformance import (
     HELLO,
     WAIT_S,
@@ -72,7 +73,7 @@ class IncomingConformance:
         await incoming.abort()
 
     async def test_any_size_is_taken_in(self, disk: Disk) -> None:
-        for size in (0, 1, BLOCK_BYTES, 2 * BLOCK_BYTES + 1):
+        for size in (0, 1, port.BLOCK_BYTES, 2 * port.BLOCK_BYTES + 1):
             content = bytes([size % 251]) * size
             answer = await put(disk.store, content, FilePath(f"{size}.bin"))
             assert (answer.digest, answer.size) == (digest_of(content), size)

@@ -6,7 +6,8 @@ from accord.model.listing import PAGE_PATHS, Walked
 from accord.model.names import Digest, FilePath, Prefix
 from accord.model.verdict import Absent, Checking, Damaged, Present
 from accord.model.versions import found
-from accord.store.port import BLOCK_BYTES, is_answer
+from accord.store import port
+from accord.store.port import is_answer
 from accord.testing.conformance import HELLO, WAIT_S, Disk, listed, opened, present, version_of
 from accord.testing.memory_bytes import digest_of
 
@@ -92,10 +93,11 @@ class ReadingConformance:
         copy.close()
 
     async def test_blocks_are_proven_against_the_whole(self, disk: Disk) -> None:
-        content = bytes(range(256)) * 4096 + b"and a bit more"
+        size = port.BLOCK_BYTES
+        content = bytes(range(256)) * (size // 256) + b"and a bit more"
         disk.write(HELLO, content)
         copy = await opened(disk.store)
-        expected: tuple[Digest, ...] = (digest_of(content[:BLOCK_BYTES]), digest_of(content[BLOCK_BYTES:]))
+        expected: tuple[Digest, ...] = (digest_of(content[:size]), digest_of(content[size:]))
         assert await copy.block_digests() == expected
         assert await copy.block_digests() == expected
         copy.close()
