@@ -161,10 +161,6 @@ class SimulatedDisk:
     def now_ns(self) -> int:
         return self._machine.now_ns() + _AHEAD_NS
 
-    def keeps_modified_times(self) -> None:
-        if self._machine.ending is Ending.BARE:
-            pytest.skip("a modified time may be lost with the power")
-
     def _tick(self) -> None:
         """Nobody's hands are so quick that the next thing they do is stamped with the same time."""
         self.pass_time(TICK_NS)
@@ -195,13 +191,3 @@ class TestTheDirectoryOnASimulatedDisk(StoreConformance):
     async def adopting(self, machine: Machine) -> AsyncIterator[SimulatedDisk]:
         async with simulated(machine, OutsideChanges.ADOPT) as disk:
             yield disk
-
-    # A file's modified time is set after its content was synced, and is not synced again: without a journal it may go with the power.
-
-    async def test_all_of_it_outlasts_a_restart(self, disk: SimulatedDisk) -> None:
-        disk.keeps_modified_times()
-        await super().test_all_of_it_outlasts_a_restart(disk)
-
-    async def test_rot_at_a_path_is_found_and_never_forgotten_by_itself(self, disk: SimulatedDisk) -> None:
-        disk.keeps_modified_times()  # a file with another time is one that was changed
-        await super().test_rot_at_a_path_is_found_and_never_forgotten_by_itself(disk)

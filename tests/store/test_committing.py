@@ -84,9 +84,20 @@ async def test_the_file_its_folder_and_each_new_ancestor_are_synced(tmp_path: Pa
     fsync = Fsync()
     async with open_disk(tmp_path, fsync=fsync) as disk:
         await put(disk.store, b"x", FilePath("a/b/file"))
-        assert fsync.calls == 4  # the file, the root (for a), a (for b), b (for the file)
+        assert fsync.calls == 5  # the file, its times, the root (for a), a (for b), b (for the file)
         await put(disk.store, b"x", FilePath("a/b/other"))
-        assert fsync.calls == 6
+        assert fsync.calls == 8
+
+
+async def test_content_that_its_commit_finishes_is_synced_once_with_its_times(tmp_path: Path) -> None:
+    fsync = Fsync()
+    async with open_disk(tmp_path, fsync=fsync) as disk:
+        incoming = await disk.store.receive(1)
+        await incoming.write(b"x")
+        clock = found(version_of(b"x"))
+        assert await disk.store.commit([Change(HELLO, EMPTY_CLOCK, clock, (incoming,))])
+        assert fsync.calls == 2  # the file with its times, its folder
+        assert (disk.root / HELLO).stat().st_mtime_ns == version_of(b"x").modified_ns
 
 
 async def test_history_costs_a_commit_no_sync_once_its_folder_is_there(tmp_path: Path) -> None:
@@ -97,10 +108,10 @@ async def test_history_costs_a_commit_no_sync_once_its_folder_is_there(tmp_path:
         disk.store._parts.unfinished.strike_out()
         before = fsync.calls
         await put(disk.store, b"one")
-        assert fsync.calls == before + 2
+        assert fsync.calls == before + 3
         disk.store._parts.unfinished.strike_out()
         disk.store._index.flush()
-        assert fsync.calls == before + 3  # history's own, with the next batch
+        assert fsync.calls == before + 4  # history's own, with the next batch
         assert disk.store._index.read(lambda db: db.execute("SELECT count(*) FROM pending").get) == 0
 
 

@@ -39,7 +39,7 @@ from accord.model.verdict import (
 )
 from accord.model.versions import Version
 from accord.peers.port import Peers
-from accord.store.port import Copy, Incoming, Store, is_answer
+from accord.store.port import SMALL_CONTENT_BYTES, Copy, Incoming, Store, is_answer
 
 NOT_ASKED = Unreachable("not asked (verify=none)")
 
@@ -217,7 +217,7 @@ class Reader:
         )
 
     async def take_in(self, path: FilePath, version: HeldVersion) -> Incoming:
-        """The bytes of `version` from other servers, finished; made out of what is here of the path, where that spares the way. Raises
+        """The bytes of `version` from other servers, proven; made out of what is here of the path, where that spares the way. Raises
         `DamagedEverywhere` where no other has them, and what fetching and receiving do; then nothing is left."""
         digest, size = version.version.digest, version.version.size
         assert digest is not None, "a tombstone has no bytes"
@@ -234,7 +234,8 @@ class Reader:
                 async for block in blocks:
                     await incoming.write(block)
                     self.moved.fetched_bytes += len(block)
-            await incoming.finish()
+            if incoming.size > SMALL_CONTENT_BYTES:  # what is small is made durable by its commit, in one turn
+                await incoming.finish()
         except BaseException:
             await incoming.abort()
             raise

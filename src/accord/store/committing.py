@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from accord.errors import StoreFailed
 from accord.model.names import Digest, FilePath
+from accord.model.placement import current_contents
 from accord.model.verdict import Damaged, Known, is_known
 from accord.model.versions import EMPTY_CLOCK
 from accord.store.confinement import NotAFile
@@ -65,9 +66,11 @@ class Committer:
         self._shop.health.refuse_if_unfit()
         self._unfinished.retry({change.path for change in changes})
         doing = f"writing '{changes[0].path}'" if changes else "writing nothing"
-        for incoming in (one for change in changes for one in change.incoming):
-            if isinstance(incoming, FileIncoming):
-                incoming.finish_now()
+        for change in changes:
+            contents = current_contents(change.clock)
+            for incoming in change.incoming:
+                if isinstance(incoming, FileIncoming):
+                    incoming.finish_now(contents)
         try:
             plans = [self._planner.plan(change) for change in changes]
         except OSError as error:
@@ -129,7 +132,7 @@ class Committer:
         for digest in sorted(placement.aside):
             incoming = plan.incoming.get(digest)
             if incoming is not None:
-                dress(incoming.fd, plan.contents[digest])
+                incoming.dress(plan.contents[digest], None)
                 if self._kept.take_in(incoming.name, digest):
                     plan.brought.append((incoming, digest))
         if plan.comes is not None:
@@ -214,7 +217,8 @@ class Committer:
             try:
                 if Stat.of(os.fstat(fd)) == plan.seen:
                     self._shop.step("dress")
-                    dress(fd, plan.dressed)
+                    if dress(fd, plan.dressed):
+                        self._shop.sync(fd)
                     plan.staged_stat = Stat.of(os.fstat(fd))
             finally:
                 os.close(fd)

@@ -9,7 +9,7 @@ import errno
 import os
 import secrets
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -30,6 +30,7 @@ _TEMP_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _NEW_FILE_MODE = 0o666
 _MAX_UTIME_NS = (1 << 63) - 1
 _DOING = "taking in a file"
+NO_VERSIONS: Mapping[Digest, Version] = {}
 
 T = TypeVar("T")
 
@@ -102,7 +103,8 @@ class FileIncoming:
         elif not self._has_ended:
             await self._in_thread(self.end)
 
-    def finish_now(self) -> Digest:
+    def finish_now(self, versions: Mapping[Digest, Version] = NO_VERSIONS) -> Digest:
+        """`versions` are what it may be: a time and a mode that it is given before it is synced cost no second sync."""
         if self.finished is not None:
             return self.finished
         if self._has_ended:
@@ -113,8 +115,13 @@ class FileIncoming:
                 self._shop.health.refuse_if_unfit()
                 fd = self._open()
                 self._flush()
+                digest = Digest(self._hasher.digest())
+                version = versions.get(digest)
+                if version is not None:
+                    self._shop.step("dress")
+                    dress(fd, version)
                 self._shop.sync(fd)
-                self.finished = Digest(self._hasher.digest())
+                self.finished = digest
             return self.finished
 
     def fill_from(self, fd: int, clone: Callable[[int, int], bool]) -> None:
@@ -160,11 +167,12 @@ class FileIncoming:
 
     def dress(self, version: Version, mode: int | None) -> os.stat_result:
         """The modified time and the executable bit, which travel with the version; other modes stay those of the file that is
-        replaced (`mode`), or are this machine's custom. Raises `OSError`."""
+        replaced (`mode`), or are this machine's custom. As durable as the content. Raises `OSError`, `StoreFailed`."""
         with self._lock:
             self._shop.step("dress")
             fd = self._open()
-            dress(fd, version, mode)
+            if dress(fd, version, mode):
+                self._shop.sync(fd)
             return os.fstat(fd)
 
     def stat(self) -> os.stat_result:
@@ -225,14 +233,18 @@ class FileIncoming:
                 os.close(self._fd)
 
 
-def dress(fd: int, version: Version, mode: int | None = None) -> None:
-    now = os.fstat(fd).st_mode & 0o777
+def dress(fd: int, version: Version, mode: int | None = None) -> bool:
+    """Whether anything of it had to be changed."""
+    status = os.fstat(fd)
+    now = status.st_mode & 0o777
     wanted = now if mode is None else mode & 0o777
     wanted = wanted | (wanted & 0o444) >> 2 if version.executable else wanted & ~0o111
     if wanted != now:
         os.fchmod(fd, wanted)
     at_ns = min(max(version.modified_ns, -_MAX_UTIME_NS), _MAX_UTIME_NS)
-    os.utime(fd, ns=(at_ns, at_ns))
+    if status.st_mtime_ns != at_ns:
+        os.utime(fd, ns=(at_ns, at_ns))
+    return (wanted, at_ns) != (now, status.st_mtime_ns)
 
 
 if TYPE_CHECKING:

@@ -96,16 +96,16 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "counters used again",
         "an index that is begun anew makes events under the old name",
-        60,
+        100,
         instead((index_file, "secrets"), of=same_incarnation),
-        ("loss",),
+        ("oblivion", "loss"),
     ),
     Bug(
         "splice on failover",
         "a transfer goes on with bytes of another place, and nobody looks at the whole",
-        60,
+        100,
         spliced,
-        ("network", "rot", "hands", "loss"),
+        ("broken lines", "network"),
     ),
     Bug(
         "own copy unproven",

@@ -29,6 +29,11 @@ MOODS: dict[str, dict[str, float]] = {
     "absence": {"absence": 2, "part": 1, "mend": 1},
 }
 """How likely each fault is, next to the others of the mood."""
+RARE_MOODS: dict[str, dict[str, float]] = {
+    "oblivion": {"lose index": 4, "part": 2, "mend": 1},
+    "broken lines": {"vanish": 4, "weather": 3, "rot": 1},
+}
+"""Faults that have to come together for some planted bugs to show. No seed has such a mood by chance."""
 
 
 def moods_of(random: Random, moods: Sequence[str] = ()) -> dict[str, float]:
@@ -37,7 +42,7 @@ def moods_of(random: Random, moods: Sequence[str] = ()) -> dict[str, float]:
     names = list(moods) or names
     weights: dict[str, float] = {}
     for name in names:
-        for fault, weight in MOODS[name].items():
+        for fault, weight in {**MOODS, **RARE_MOODS}[name].items():
             weights[fault] = weights.get(fault, 0) + weight
     return weights
 
