@@ -227,17 +227,17 @@ class Committer:
         if plan.is_taken_out:
             return replace(promised, stat=None, digest=None, damaged=None, executable=False)
         if plan.staged is not None and plan.staged_stat is not None:
-            status = plan.staged.stat()
-            if not plan.staged.is_still(plan.staged_stat):
+            stat = plan.staged.still(plan.staged_stat)
+            if stat is None:
                 return promised
             is_executable = plan.contents[plan.comes].executable if plan.comes is not None else False
             return replace(
                 promised,
-                stat=Stat.of(status),
+                stat=stat,
                 digest=plan.comes,
                 damaged=None,
                 executable=is_executable,
-                hashed_at_ns=self._vouched_from(Stat.of(status)),
+                hashed_at_ns=self._vouched_from(stat),
             )
         if plan.dressed is not None and plan.staged_stat is not None:
             stat = plan.staged_stat

@@ -95,7 +95,9 @@ class Confinement:
         self._root_dev = os.fstat(self.root_fd).st_dev
         # The cached look never sleeps, so it keeps the GIL: giving it up would cost more than the call, and a hashing thread
         # may take milliseconds to hand it back.
-        self._quick = ctypes.PyDLL(None, use_errno=True).syscall
+        keeping_gil = ctypes.PyDLL(None, use_errno=True)
+        self._quick = keeping_gil.syscall
+        self._close_quickly = keeping_gil.close
         self._patient = ctypes.CDLL(None, use_errno=True).syscall
         self._quick.restype = self._patient.restype = ctypes.c_long
         self._number = ctypes.c_long(_SYS_OPENAT2)
@@ -125,6 +127,10 @@ class Confinement:
     def probe(self, path: str) -> int:
         """An O_PATH file descriptor of whatever is there: touches nothing. Raises `OSError`."""
         return self._open(path, PROBE_FLAGS)
+
+    def let_go(self, fd: int) -> None:
+        """Close what was probed. That never sleeps, so it keeps the GIL too."""
+        self._close_quickly(fd)
 
     def open_regular(self, path: FilePath) -> int:
         """A file descriptor for reading. Raises `OSError`, or `NotAFile` without having opened what is there."""
@@ -156,7 +162,7 @@ class Confinement:
             status = os.fstat(fd)
             return stat.S_ISDIR(status.st_mode) and status.st_dev != self._root_dev
         finally:
-            os.close(fd)
+            self.let_go(fd)
 
     def close(self) -> None:
         os.close(self.root_fd)
@@ -164,8 +170,16 @@ class Confinement:
     def _open(self, path: str, flags: int, resolve: int = 0) -> int:
         if not self.in_kernel:
             return self._open_walking(path, flags)
-        how = ctypes.byref(_OpenHow(flags, 0, _CONFINED | resolve))
         raw = os.fsencode(path)  # folders may have names that are no text
+        if self._cached:
+            how = ctypes.byref(_OpenHow(flags, 0, _CONFINED | _RESOLVE_CACHED | resolve))
+            found: int = self._quick(self._number, self._root_arg, raw, how, self._how_size)
+            if found >= 0:
+                return found
+            code = ctypes.get_errno()
+            if code != errno.EAGAIN:  # the kernel's caches could tell
+                raise OSError(code, os.strerror(code))
+        how = ctypes.byref(_OpenHow(flags, 0, _CONFINED | resolve))
         for _ in range(_RACED_TRIES):
             fd: int = self._patient(self._number, self._root_arg, raw, how, self._how_size)
             if fd >= 0:

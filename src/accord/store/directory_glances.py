@@ -71,7 +71,7 @@ class DirectoryGlances:
         not take this look for a reader."""
         fd = self._beneath.probe_cached(path)
         if fd >= 0:
-            os.close(fd)
+            self._beneath.let_go(fd)
         return if_gone if fd == -errno.ENOENT and isinstance(if_gone, Absent) else None
 
     def glance_answer(self, path: FilePath) -> Answer | None:
@@ -84,5 +84,5 @@ class DirectoryGlances:
                 return None
             return known.if_gone if type(known.if_gone) is Absent else nothing_there(known.record, self._now_ns())
         status = os.fstat(fd)
-        os.close(fd)
+        self._beneath.let_go(fd)
         return known.present if known.vouching is not None and same_stat(known.vouching, status) else None

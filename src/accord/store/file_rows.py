@@ -16,7 +16,7 @@ import structlog
 
 from accord.errors import IntegrityError
 from accord.model.names import FilePath
-from accord.store.index_rows import ADD, DELETED, FILL, MARK, PUT, Row, record_of, row_of
+from accord.store.index_rows import ADD, DELETED, FILL, MARK, NEW, PUT, REFRESH, Row, record_of, refreshed, row_of
 from accord.store.marked_rows import Marked
 from accord.store.records import Record, dated
 from accord.store.stretches import Stretches
@@ -33,10 +33,22 @@ class FileRows:
         self._stretches = stretches
 
     def put(self, db: apsw.Connection, path: FilePath, record: Record) -> None:
+        self._put(db, path, row_of(path, record), may_be_new=False)
+
+    def change(self, db: apsw.Connection, path: FilePath, before: Record | None, record: Record) -> None:
+        """As `put`, where the row is `before`, or there is none: that spares a look at it."""
+        if before is not None and _only_the_copy_changed(before, record):
+            db.execute(REFRESH, refreshed(path, record))
+            if db.changes():
+                return
+        self._put(db, path, row_of(path, record), may_be_new=before is None)
+
+    def _put(self, db: apsw.Connection, path: FilePath, row: Row, *, may_be_new: bool) -> None:
         self._stretches.load(db)
-        before = _marked(db, path)
-        row = row_of(path, record)
-        db.execute(PUT, row)
+        before = None
+        if not (may_be_new and _inserted(db, row)):
+            before = _marked(db, path)
+            db.execute(PUT, row)
         self._stretches.changed(db, path, before, (row[MARK], row[DELETED]))
 
     def add(self, db: apsw.Connection, rows: Sequence[Row]) -> None:
@@ -54,6 +66,22 @@ class FileRows:
         before = _marked(db, path)
         db.execute("DELETE FROM files WHERE path = ?", (path,))
         self._stretches.changed(db, path, before, None)
+
+
+def _only_the_copy_changed(before: Record, after: Record) -> bool:
+    """The clock, and with it the mark, and all that goes with it are as they were."""
+    if before.clock is not after.clock:
+        return False
+    return (before.aside, before.shared, before.deleted_ns) == (after.aside, after.shared, after.deleted_ns)
+
+
+def _inserted(db: apsw.Connection, row: Row) -> bool:
+    """False, and nothing done, where there is a row."""
+    try:
+        db.execute(NEW, row)
+    except apsw.ConstraintError:
+        return False
+    return True
 
 
 def _marked(db: apsw.Connection, path: str) -> Marked | None:

@@ -179,9 +179,10 @@ class FileIncoming:
         with self._lock:
             return os.fstat(self._open())
 
-    def is_still(self, stat: Stat) -> bool:
-        """Whether nobody wrote to it since: only its change time may have moved."""
-        return Stat.of(self.stat())._replace(ctime_ns=0) == stat._replace(ctime_ns=0)
+    def still(self, stat: Stat) -> Stat | None:
+        """Its stat data now, if nobody wrote to it since: only its change time may have moved."""
+        now = Stat.of(self.stat())
+        return now if now._replace(ctime_ns=0) == stat._replace(ctime_ns=0) else None
 
     @property
     def fd(self) -> int:

@@ -67,7 +67,7 @@ class Index(IndexConnection):
             if self._load(path).record != expected:
                 return False
             self._begin(1)
-            self._rows.put(self._db, path, record)
+            self._rows.change(self._db, path, expected, record)
             if self._due():
                 self._commit()
             else:

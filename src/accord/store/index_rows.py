@@ -52,6 +52,11 @@ _ALL_COLUMNS = f"{_COLUMNS}, mark, todo"
 _HOLES = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 GET = f"SELECT {_COLUMNS} FROM files WHERE path = ?"
 PUT = f"INSERT OR REPLACE INTO files ({_ALL_COLUMNS}) VALUES ({_HOLES})"
+NEW = f"INSERT INTO files ({_ALL_COLUMNS}) VALUES ({_HOLES})"
+REFRESH = (
+    "UPDATE files SET size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, dev = ?, hashed_at_ns = ?, digest = ?, executable = ?, "
+    "damaged = ?, todo = ? WHERE path = ?"
+)
 ADD = f"INSERT OR IGNORE INTO files ({_ALL_COLUMNS}) VALUES ({_HOLES})"
 FILL = f"SELECT {_COLUMNS} FROM files WHERE path > ? ORDER BY path LIMIT ?"
 RANGE = f"SELECT {_COLUMNS} FROM files WHERE path > ? AND path <= ? ORDER BY path LIMIT {RANGE_RECORDS}"
@@ -99,6 +104,13 @@ def row_of(path: str, record: Record) -> Row:
         mark_of(path, record.clock) or None,
         int(todo_of(record)),
     )
+
+
+def refreshed(path: str, record: Record) -> tuple[object, ...]:
+    """What `REFRESH` writes."""
+    stat = record.stat or (None, None, None, None, None)
+    todo, executable = int(todo_of(record)), int(record.executable)
+    return (*stat, record.hashed_at_ns, record.digest, executable, record.damaged, todo, path)
 
 
 def found_row(path: str, stat: Stat, hashed_at_ns: int, digest: bytes, author: str, *, executable: bool) -> Row:

@@ -62,7 +62,7 @@ def write_puts(
     promised = []
     job.owed = []
     for put in job.puts:
-        rows.put(db, put.path, put.record)
+        rows.change(db, put.path, put.expected, put.record)
         before = put.expected.clock if put.expected is not None else EMPTY_CLOCK
         aside = put.expected.aside if put.expected is not None else ()
         if put.events or before != put.record.clock or aside != put.record.aside:

@@ -131,7 +131,7 @@ class Workshop:
         except NotAFile as error:
             return EMPTY_FOLDER if error.obstacle == FOLDER and is_empty_tree(self.beneath, path) else error.obstacle
         finally:
-            os.close(fd)
+            self.beneath.let_go(fd)
 
     def folder_for(self, path: FilePath) -> int:
         """The folder of `path`, open; what is missing on the way is made, and each new entry synced. Raises `OSError`."""

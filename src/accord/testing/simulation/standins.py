@@ -94,6 +94,9 @@ class Beneath:
     def probe(self, path: str) -> int:
         return self._open(path)
 
+    def let_go(self, fd: int) -> None:
+        self._kernel.close(fd)
+
     def open_regular(self, path: str) -> int:
         inode = self._kernel.beneath(self._root, path)
         require_regular(inode.mode)
