@@ -102,6 +102,19 @@ def test_what_is_not_known_to_differ_is_identical() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "alone",
+    [{"sync": (), "peers": ()}, {"sync": (NEVER,)}, {"sync": (FIRST,)}, {"peers": NOBODY_UP}],
+    ids=["no peers", "never compared", "comparing", "nobody can be asked"],
+)
+def test_what_nobody_compared_is_not_called_identical(alone: dict[str, Any]) -> None:
+    assert counted(status(kinds={"diverged": 1}, **alone)) == {"unverified": 9, "diverged": 1, "deleted": 2}
+
+
+def test_a_comparison_that_failed_in_part_says_of_the_rest_that_it_is_identical() -> None:
+    assert counted(status(kinds={"partial": 2}, sync=(FAILED,)))["identical"] == 8
+
+
 def test_rivals_that_no_verdict_told_of_count_as_diverged() -> None:
     assert counted(status(kinds={"diverged": 1}, rivals=3)) == {"identical": 7, "diverged": 3, "deleted": 2}
 

@@ -74,7 +74,7 @@ async def test_what_was_mended_since_is_no_difference_any_more(three: tuple[Serv
     for path in ("notes.txt", "lacking"):
         cluster[0].store.note_verdict(FilePath(path), Kind.DIVERGED)
     told = await desk.status.overview(EVERYTHING)
-    assert (told.kinds, told.rivals) == ({"identical": 1, "partial": 1}, 0)
+    assert (told.kinds, told.rivals) == ({"unverified": 1, "partial": 1}, 0), "nothing was compared"
 
 
 async def test_the_overview_has_every_server_also_one_that_is_down(three: tuple[Servers, list[Desk]]) -> None:

@@ -101,6 +101,53 @@ def test_a_server_that_is_down_is_shown_with_what_it_is_owed(quiet: Cluster) -> 
     assert run(one, "status").returncode == 0
 
 
+def test_a_file_that_vanished_everywhere_is_no_identical_one(quiet: Cluster) -> None:
+    one = quiet[0]
+    for path in ("f/lost", "f/kept"):
+        assert one.write(path, path.encode()).status == 201
+    for server in quiet.servers:
+        server.root.joinpath("f/lost").unlink()
+    found = run(one, "scan")
+    assert found.returncode == 8, found
+    shown = run(one, "status")
+    assert (shown.returncode, "1 identical, 1 missing" in shown.stdout) == (8, True), shown
+    listed = run(quiet[1], "status", "--paths", "--kind", "missing")
+    assert [line.split()[:2] for line in listed.stdout.splitlines()] == [["missing", "f/lost"]]
+    assert run(one, "scan", "f/lost").returncode == 8
+    assert run(one, "scan", "f/never").returncode == 5
+    removed = run(one, "rm", "f/lost")
+    assert removed.returncode == 0, removed
+    for server in quiet.servers:
+        wait_until(
+            lambda s=server: told(s)["kinds"] == {"identical": 1, "deleted": 1}, "it is deleted, and lost no more"
+        )
+    assert run(one, "status").returncode == 0
+
+
+def test_a_lost_file_that_is_found_again_is_lost_no_more(quiet: Cluster) -> None:
+    one, two, _ = quiet.servers
+    assert one.write("f", b"content").status == 201
+    for server in quiet.servers:
+        server.root.joinpath("f").unlink()
+    assert run(one, "scan").returncode == 8
+    two.put("f", b"content")
+    assert run(one, "scan").returncode == 0
+    one.gets("f", b"content")
+    wait_until(lambda: told(one)["kinds"] == {"identical": 1}, "it is everywhere again")
+
+
+def test_hints_find_a_file_that_vanished_everywhere(new_cluster: Callable[..., Cluster]) -> None:
+    cluster = new_cluster(2, scan_every="never", sync_every="never")
+    cluster.start()
+    assert cluster[0].write("f", b"content").status == 201
+    for server in cluster.servers:
+        wait_until(lambda s=server: scanned(s), f"{server.name} has looked at its directory")
+    for server in cluster.servers:
+        server.root.joinpath("f").unlink()
+    for server in cluster.servers:
+        wait_until(lambda s=server: told(s)["kinds"] == {"missing": 1}, f"{server.name} knows that it is lost")
+
+
 def test_sync_mends_what_was_laid_into_one_directory(quiet: Cluster) -> None:
     one, two, three = quiet.servers
     assert run(one, "sync", "--pause", "--on", "server3").returncode == 0

@@ -139,7 +139,6 @@ def resolvable(path: str) -> Iterator[None]:
     try:
         yield
     except RivalVersions as rivals:
-        rivals.detail += (
-            f" Nothing was changed. `accord diff {path}` compares them, `accord resolve {path} --keep SERVER` chooses."
-        )
+        named = rivals.path or path  # of a copy, it may be the source
+        rivals.detail += f" Nothing was changed. `accord diff {named}` compares them, `accord resolve {named} --keep SERVER` chooses."
         raise

@@ -105,13 +105,24 @@ def resolve(
     wanted = Wanted(keep, merge, markers, file, undo, dry_run, signed)
     with common.client() as client:
         pattern = pattern_of(path)
-        if pattern is None or (file is not None or undo):
-            resolved, code = _one(client, path, wanted)
+        if pattern is None or file is not None or undo:
+            resolved, code = _literally(client, path, wanted) if pattern is not None else _one(client, path, wanted)
             common.output().resolved(resolved)
             return code
         with bar_over_files(json=common.json) as bar:
             out = common.output(bar)
             return _each(client, _diverged(client, pattern, path, out), wanted, out, bar)
+
+
+def _literally(client: Client, path: str, wanted: Wanted) -> tuple[Resolved, int]:
+    """A file may be called like a pattern. Raises `UsageError` where none is."""
+    from accord.errors import NotFound, UsageError
+
+    try:
+        return _one(client, path, wanted)
+    except NotFound as error:
+        option = "--undo" if wanted.undo else "--file"
+        raise UsageError(f"{option} is for one file, and none is called '{path}'.") from error
 
 
 def _each(client: Client, listed: tuple[list[str], bool], wanted: Wanted, out: Output, bar: Bar) -> int:

@@ -163,7 +163,7 @@ def ls(
             return _single(client, folder, common, long=long)
         for note in _silence_notes(listing.silent, quiet):
             out.note(note)
-    return SILENT if listing.silent else OK
+    return SILENT if listing.silent or quiet else OK
 
 
 MAX_REASONS = 50

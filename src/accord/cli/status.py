@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from accord.engine.overview import Overview
 
 _OK, _SILENT, _NOT_FOUND, _RIVALS, _DAMAGED = 0, 3, 5, 6, 8
-PathKind = Literal["diverged", "stale", "partial", "damaged", "unverified", "unknown", "estranged", "clash"]
+PathKind = Literal["diverged", "stale", "partial", "damaged", "missing", "unverified", "unknown", "estranged", "clash"]
 
 
 def app_command(app: App) -> None:
@@ -34,8 +34,8 @@ def status(
     """Show how the servers stand: reachable, in sync or how far behind, what they do, and how many files have which verdict.
 
     It is answered from what the servers know, without looking at any file. With --paths, every path whose copies do not agree is one
-    line, with a verdict that is taken now. Exit code 6 if there are rival versions, 8 if something is damaged and nobody has a good
-    copy, 3 if a server cannot be asked, 5 if nobody knows anything in the folder, else 0.
+    line, with a verdict that is taken now. Exit code 6 if there are rival versions, 8 if something is damaged or lost and nobody has
+    a good copy, 3 if a server cannot be asked, 5 if nobody knows anything in the folder, else 0.
 
     Examples:
 
@@ -51,7 +51,8 @@ def status(
         List the paths that are not the same everywhere.
     kind
         List only paths with this verdict; repeat it for several. `estranged`: only a server that was away for longer than deletions
-        are remembered has it. `clash`: names that become one on other file systems.
+        are remembered has it. `missing`: it vanished from every server without having been deleted. `clash`: names that become one on
+        other file systems.
     """
     with common.client() as client:
         overview = client.status(prefix)
@@ -65,12 +66,12 @@ def status(
 
 
 def exit_code_of(overview: Overview) -> int:
-    """Rivals come first: they wait for somebody's choice. What is damaged everywhere waits for a backup, and comes before silence."""
+    """Rivals come first: they wait for somebody's choice. What is damaged or lost everywhere waits for a backup."""
     from accord.model.verdict import Kind
 
     if overview.rivals:
         return _RIVALS
-    if overview.kinds.get(Kind.DAMAGED.value):
+    if overview.kinds.get(Kind.DAMAGED.value) or overview.kinds.get(Kind.MISSING.value):
         return _DAMAGED
     if not all(line.reachable for line in overview.servers):
         return _SILENT

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from accord.cli.app import hush
+from accord.cli.app import EXIT_INTERRUPTED, hush
 from accord.cli.outcomes import TreeItem, TreeSummary
 
 if TYPE_CHECKING:
@@ -110,10 +110,15 @@ def report(items: Iterator[TreeItem], out: Output, *, silent: bool = False) -> i
     """Shows each as it is done, then how many there were. `silent`: some server could not be asked. Returns the exit code."""
     counts: Counter[Deed] = Counter()
     codes = {3} if silent else set()
-    for item in items:
-        shown(out.item, item)
-        counts[item.did] += 1
-        codes.add(item.exit_code)
+    try:
+        for item in items:
+            shown(out.item, item)
+            counts[item.did] += 1
+            codes.add(item.exit_code)
+    except KeyboardInterrupt:
+        shown(out.summary, TreeSummary(dict(counts), EXIT_INTERRUPTED))
+        out.note("what was not reached is done when the same command is run again")
+        raise
     code = worst(codes)
     shown(out.summary, TreeSummary(dict(counts), code))
     return code

@@ -49,9 +49,9 @@ def scan(
     answer is mended from the other servers; the rest is reported. Servers do this by themselves at the start, when the file system
     hints at a change, and on their schedule.
 
-    Exit code 0 if nothing is left to mend, 6 if there are rival versions, 8 if something is damaged and nobody has a good copy, 3 if
-    a server could not be asked, 1 if something could not be mended yet, 5 if nobody knows the path. Ctrl-C stops the waiting, not the
-    work.
+    Exit code 0 if nothing is left to mend, 6 if there are rival versions, 8 if something is damaged or lost and nobody has a good
+    copy, 3 if a server could not be asked, 1 if something could not be mended yet, 5 if nobody knows the path. Ctrl-C stops the
+    waiting, not the work.
 
     Examples:
 
@@ -213,23 +213,30 @@ def _scope(client: Client, path: str) -> str:
 def _report(client: Client, ordered: Ordered, servers: tuple[ServerRun, ...], overview: Overview) -> Upkeep:
     from accord.cli.outcomes import Upkeep
     from accord.cli.status import is_unknown_folder
-    from accord.model.verdict import Kind
 
     found = () if ordered.work == "sync" else islice(client.findings("", order=ordered.number), MAX_REPORTED_FINDINGS)
     findings = tuple(_now(client, one) for one in found)
     kinds = _kinds(client, ordered.scope, overview)
     code = worst_of(findings, servers, kinds)
-    if code == OK and (is_unknown_folder(overview) or kinds == {Kind.MISSING.value: 1}):
+    is_file = bool(ordered.scope) and not ordered.scope.endswith("/")
+    if code == OK and (is_unknown_folder(overview) or (is_file and not kinds)):
         code = NOT_FOUND
     return Upkeep(ordered.work, ordered.scope, ordered.number, servers, findings, code)
 
 
 def _kinds(client: Client, scope: str, overview: Overview) -> dict[str, int]:
-    """How many paths of the scope have which verdict."""
+    """How many paths of the scope have which verdict. A file that nobody has and nobody remembers is none."""
+    from accord.errors import NotFound
     from accord.model.verdict import Kind
 
     if scope and not scope.endswith("/"):
-        return {client.stat(scope).verdict.value: 1}
+        kind = client.stat(scope).verdict
+        if kind is Kind.MISSING:
+            try:
+                client.history(scope)
+            except NotFound:
+                return {}
+        return {kind.value: 1}
     return overview.kinds | ({Kind.DIVERGED.value: overview.rivals} if overview.rivals else {})
 
 
@@ -248,7 +255,8 @@ def worst_of(findings: Sequence[FoundNow], servers: Sequence[ServerRun], kinds: 
     """What the command ends with: of several troubles the one that a person has to see to first."""
     from accord.model.verdict import Kind
 
-    if kinds.get(Kind.DAMAGED.value) or any(one.verdict is Kind.DAMAGED for one in findings):
+    nobody_has = (Kind.DAMAGED, Kind.MISSING)
+    if any(kinds.get(kind.value) for kind in nobody_has) or any(one.verdict in nobody_has for one in findings):
         return INTEGRITY
     if kinds.get(Kind.DIVERGED.value) or any(one.verdict is Kind.DIVERGED for one in findings):
         return RIVALS
@@ -257,5 +265,5 @@ def worst_of(findings: Sequence[FoundNow], servers: Sequence[ServerRun], kinds: 
     failed = any(one.state == "paused" or (one.run is not None and one.run.error) for one in servers) or any(
         one.failed for server in servers for one in server.sync
     )
-    unmended = any(one.verdict in (Kind.STALE, Kind.PARTIAL) for one in findings)
+    unmended = any(one.verdict in (Kind.STALE, Kind.PARTIAL, Kind.UNKNOWN) for one in findings)
     return FAILED if failed or unmended else OK

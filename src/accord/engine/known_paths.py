@@ -18,10 +18,9 @@ from accord.engine.read import Reader
 from accord.engine.status import Status
 from accord.errors import PeerUnreachable
 from accord.model.names import FilePath, Prefix, ServerName
-from accord.model.verdict import Kind, Verdict
+from accord.model.verdict import NO_DIFFERENCE, Kind, Verdict
 
 VERDICTS_AT_ONCE: Final = 32
-NO_DIFFERENCE: Final = frozenset((Kind.IDENTICAL, Kind.DELETED, Kind.MISSING))
 _UNSURE: Final = frozenset((Kind.UNVERIFIED, Kind.UNKNOWN))
 ESTRANGED: Final = "estranged"
 CLASH: Final = "clash"
@@ -110,7 +109,7 @@ class KnownPaths:
         reading = await self._reader.read(FilePath(known.path))
         reading.close()
         verdict = reading.verdict
-        if verdict.kind in NO_DIFFERENCE:
+        if verdict.kind in NO_DIFFERENCE or (verdict.kind is Kind.MISSING and not verdict.is_lost):
             return None
         fitting = {verdict.kind.value} | ({ESTRANGED} if known.estranged else set())
         if verdict.kind in _UNSURE and known.kind is not None:

@@ -153,10 +153,16 @@ def _remaining(one: SyncProgress) -> int:
 
 
 def counted(status: ServerStatus) -> dict[str, int]:
-    """The paths below the status's prefix by their verdicts; kinds that no path has are left out."""
+    """The paths below the status's prefix by their verdicts; kinds that no path has are left out.
+
+    What is no known difference is identical where a server that can be asked was compared with, and unverified where none was.
+    """
     kinds = dict(status.kinds)
     if status.rivals > kinds.get(Kind.DIVERGED.value, 0):
         kinds[Kind.DIVERGED.value] = status.rivals
-    kinds[Kind.IDENTICAL.value] = max(0, status.files - sum(kinds.values()))
+    asked = {one.name for one in status.peers if one.state == "up"}
+    is_compared = any(one.peer in asked and one.is_equal is not None for one in status.sync)
+    rest = Kind.IDENTICAL if is_compared else Kind.UNVERIFIED
+    kinds[rest.value] = max(0, status.files - sum(kinds.values()))
     kinds[Kind.DELETED.value] = status.deleted
     return {kind.value: kinds[kind.value] for kind in Kind if kinds.get(kind.value)}

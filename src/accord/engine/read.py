@@ -175,8 +175,11 @@ class Reader:
 
     def _note(self, verdict: Verdict) -> None:
         """What is no difference among those who answered may still be one with those who did not."""
-        if verdict.kind in DIFFERENCES or not verdict.silent:
-            self._store.note_verdict(verdict.path, verdict.kind)
+        kind = verdict.kind
+        if kind is Kind.MISSING and not verdict.is_lost:
+            kind = Kind.IDENTICAL  # nobody knows of it: there is nothing to differ in
+        if kind in DIFFERENCES or not verdict.silent:
+            self._store.note_verdict(verdict.path, kind)
 
     async def look_again(self, path: FilePath, *, tells: bool = False) -> None:
         """Take the verdict anew where it was a difference when it was last taken, so that it no longer counts as one if it is none.

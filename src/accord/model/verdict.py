@@ -121,9 +121,9 @@ class Kind(Enum):
     """Every copy of the current version that answered fails its digest."""
 
 
-DIFFERENCES = frozenset((Kind.STALE, Kind.PARTIAL, Kind.DIVERGED, Kind.DAMAGED))
-"""The kinds that say that something is to be mended, or to be decided by a person."""
-NO_DIFFERENCE = frozenset((Kind.IDENTICAL, Kind.DELETED, Kind.MISSING))
+DIFFERENCES = frozenset((Kind.STALE, Kind.PARTIAL, Kind.DIVERGED, Kind.DAMAGED, Kind.MISSING))
+"""The kinds that say that something is to be mended, or to be decided by a person; `MISSING` of a file that was lost (`is_lost`)."""
+NO_DIFFERENCE = frozenset((Kind.IDENTICAL, Kind.DELETED))
 """The kinds that say that nothing is. The others only say that servers were silent: what is known of a path stays known."""
 
 
@@ -203,6 +203,11 @@ class Verdict:
     def silent(self) -> tuple[ServerReport, ...]:
         """Who could not be asked."""
         return tuple(report for report in self.servers if report.state in (State.UNREACHABLE, State.CHECKING))
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody has it, and somebody remembers it: it vanished from every directory without having been deleted."""
+        return self.kind is Kind.MISSING and any(clock.entries for clock in self.clocks)
 
     def state_of(self, server: ServerName) -> State:
         return next(report.state for report in self.servers if report.name == server)

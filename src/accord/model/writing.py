@@ -49,13 +49,14 @@ def refusal(verdict: Verdict, conditions: Conditions, *, deletes: bool) -> Refus
         return Refusal.UNKNOWN
     if conditions.is_new and contents:
         return Refusal.EXISTS
+    # A file that was lost everywhere can be deleted: by that somebody says that it need not come back.
     if conditions.any_version and not contents:
         return Refusal.NOT_THE_VERSION
     if conditions.matches is not None and (not contents or not contents <= conditions.matches):
         return Refusal.NOT_THE_VERSION
     if verdict.kind is Kind.DIVERGED and conditions.seen is None and conditions.matches is None:
         return Refusal.DIVERGED
-    if deletes and not contents:
+    if deletes and not contents and not verdict.is_lost:
         return {Kind.MISSING: Refusal.MISSING, Kind.DELETED: Refusal.DELETED}.get(verdict.kind, Refusal.UNKNOWN)
     return None
 
