@@ -21,7 +21,7 @@ from accord.model.verdict import (
     Verdict,
     compare,
 )
-from accord.model.versions import Actor, Clock, Version, found, merge, server_actor, write
+from accord.model.versions import Actor, Clock, Version, found, is_found, merge, server_actor, write
 from accord.model.writing import Conditions, Refusal, covered, mint, refusal
 from tests.model.histories import ACTORS, CONTENTS, Replica, answer_of, histories, version
 
@@ -58,10 +58,19 @@ def test_nothing_is_covered_beyond_what_is_known(told: tuple[Verdict, Clock], se
     verdict, _ = told
     covers, known = covered(verdict, Conditions(seen=seen)), verdict.clock.context()
     for actor, counter in covers.items():
-        assert 0 < counter <= known[actor]
+        assert 0 < counter <= (1 if is_found(actor) else known[actor])
         assert seen is None or counter <= seen[actor]
     if seen is not None:
-        assert covers.keys() == seen.keys() & known.keys()
+        assert covers.keys() == {actor for actor in seen if is_found(actor) or actor in known}
+
+
+def test_found_content_that_a_writer_saw_is_superseded_though_whoever_has_it_is_away() -> None:
+    """The writer resolved what three servers had, and the third left meanwhile: what it had does not come back as a rival."""
+    theirs, mine = found(Version(A, 1, 1, "")), found(Version(B, 1, 1, ""))
+    seen = merge(mine, theirs).context()
+    told = verdict_of(Present(B, 1, 1, mine), Unreachable("left"))
+    minted = mint(mine, told.clock, covered(told, Conditions(seen=seen)), WRITER, NEW)
+    assert [version for _, version in merge(minted.clock, theirs).current()] == [NEW]
 
 
 @given(verdicts())

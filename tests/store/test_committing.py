@@ -89,6 +89,21 @@ async def test_the_file_its_folder_and_each_new_ancestor_are_synced(tmp_path: Pa
         assert fsync.calls == 8
 
 
+async def test_a_folder_that_somebody_else_made_is_synced_when_it_is_first_written_to(tmp_path: Path) -> None:
+    """Nobody knows whether whoever made it has: a process that was killed may not."""
+    fsync = Fsync()
+    async with open_disk(tmp_path, fsync=fsync) as disk:
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        await put(disk.store, b"x", FilePath("a/b/file"))
+        assert fsync.calls == 5  # as if this server had made them
+        await put(disk.store, b"x", FilePath("a/other"))
+        assert fsync.calls == 8
+        (tmp_path / "a" / "b").rename(tmp_path / "a" / "elsewhere")
+        (tmp_path / "a" / "b").mkdir()
+        await put(disk.store, b"y", FilePath("a/b/file2"))
+        assert fsync.calls == 12
+
+
 async def test_content_that_its_commit_finishes_is_synced_once_with_its_times(tmp_path: Path) -> None:
     fsync = Fsync()
     async with open_disk(tmp_path, fsync=fsync) as disk:

@@ -68,6 +68,11 @@ def found_actor(digest: bytes) -> Actor:
     return Actor(f"={digest.hex()[:_FOUND_HEX]}")
 
 
+def is_found(actor: Actor) -> bool:
+    """Such an actor has one event, ever."""
+    return actor.startswith("=")
+
+
 class Dot(NamedTuple):
     """One event: the `counter`-th (from 1) of an actor at one path."""
 

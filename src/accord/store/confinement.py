@@ -152,15 +152,20 @@ class Confinement:
     def is_on_another_mount(self, path: str) -> bool:
         """Whether something is mounted at or above `path`, beneath the root, or it is a folder of another file system: no file is
         renamed into that, or out of it. (Of files the device says nothing: overlays make it up.) Raises `OSError`, as `probe`."""
+        return self.inode_here(path) is None
+
+    def inode_here(self, path: str) -> int | None:
+        """The inode of what is at `path`; None if that is on another mount. Raises `OSError`, as `probe`."""
         try:
             fd = self._open(path, PROBE_FLAGS, _RESOLVE_NO_XDEV)
         except OSError as error:
             if error.errno == errno.EXDEV:
-                return True
+                return None
             raise
         try:
             status = os.fstat(fd)
-            return stat.S_ISDIR(status.st_mode) and status.st_dev != self._root_dev
+            is_elsewhere = stat.S_ISDIR(status.st_mode) and status.st_dev != self._root_dev
+            return None if is_elsewhere else status.st_ino
         finally:
             self.let_go(fd)
 

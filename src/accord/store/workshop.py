@@ -26,6 +26,8 @@ QUARANTINE_FILES = 100
 """So many damaged copies are kept, the newest, for `keep_days`."""
 MAX_EMPTY_FOLDERS = 1_000
 """A tree of more folders than this is not looked through for files: it does not count as empty."""
+MAX_DURABLE_FOLDERS = 10_000
+"""So many are remembered; then each is synced once more."""
 DISK_THREADS = 4
 """So many long files are written to at once; the others take turns, a buffer at a time."""
 NS_PER_DAY = 86_400 * 10**9
@@ -60,6 +62,8 @@ class Workshop:
     step: Callable[[str], None] = no_step
     can_pass_cache: bool = True
     """Until the file system refuses it: see `outflow`."""
+    durable_folders: dict[str, int] = field(default_factory=dict)
+    """The inodes of folders whose entries are known to be synced, up to the root."""
     disk: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="accord-disk")
     )
@@ -137,7 +141,11 @@ class Workshop:
         """The folder of `path`, open; what is missing on the way is made, and each new entry synced. Raises `OSError`."""
         with suppress(FileNotFoundError):
             return self.beneath.open_folder(path.parent)
-        at = self.beneath.open_folder("")
+        return self._durable_folder(path)
+
+    def _durable_folder(self, path: FilePath) -> int:
+        """As `folder_for`. An entry that somebody else made, or a killed process, may not be synced either: each is, once."""
+        at, folder = self.beneath.open_folder(""), ""
         try:
             for segment in path.segments[:-1]:
                 try:
@@ -146,8 +154,16 @@ class Workshop:
                     self.step("mkdir")
                     with suppress(FileExistsError):
                         os.mkdir(segment, _NEW_FOLDER_MODE, dir_fd=at)
-                    self.sync(at)
                     below = open_at(at, segment, FOLDER_FLAGS)
+                try:
+                    folder, inode = f"{folder}{segment}", os.fstat(below).st_ino
+                    if self.durable_folders.get(folder) != inode:
+                        self.sync(at)
+                        self._is_durable(folder, inode)
+                    folder += "/"
+                except BaseException:
+                    os.close(below)
+                    raise
                 os.close(at)
                 at = below
         except BaseException:
@@ -168,11 +184,17 @@ class Workshop:
             )
 
     def _is_folder_elsewhere(self, path: FilePath) -> bool:
-        try:
-            return self.beneath.is_on_another_mount(path.parent)
-        except FileNotFoundError:
-            os.close(self.folder_for(path))
-            return self.beneath.is_on_another_mount(path.parent)
+        with suppress(FileNotFoundError):
+            inode = self.beneath.inode_here(path.parent)
+            if inode is None or self.durable_folders.get(path.parent) == inode:
+                return inode is None
+        os.close(self._durable_folder(path))
+        return self.beneath.is_on_another_mount(path.parent)
+
+    def _is_durable(self, folder: str, inode: int) -> None:
+        if len(self.durable_folders) >= MAX_DURABLE_FOLDERS:
+            self.durable_folders.clear()
+        self.durable_folders[folder] = inode
 
     def prune_above(self, path: FilePath) -> None:
         """Remove the folders above `path` that have become empty; never the root. They exist by their files."""
@@ -180,6 +202,7 @@ class Workshop:
         while folder:
             above, _, name = folder.rpartition("/")
             self.step("rmdir")
+            self.durable_folders.pop(folder, None)
             try:
                 fd = self.beneath.open_folder(above)
                 try:
@@ -197,6 +220,7 @@ class Workshop:
         for folder in reversed(_folders_of(self.beneath, path) or []):
             above, _, name = folder.rpartition("/")
             self.step("rmdir")
+            self.durable_folders.pop(folder, None)
             fd = self.beneath.open_folder(above)
             try:
                 os.rmdir(name, dir_fd=fd)

@@ -110,8 +110,10 @@ class Beneath:
         return self._kernel.give(self._process, self._process.disk, inode)
 
     def is_on_another_mount(self, path: str) -> bool:
-        self._kernel.beneath(self._root, path)
-        return False
+        return self.inode_here(path) is None
+
+    def inode_here(self, path: str) -> int | None:
+        return self._kernel.beneath(self._root, path).number
 
     def close(self) -> None:
         self._kernel.close(self.root_fd)
