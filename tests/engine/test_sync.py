@@ -553,8 +553,7 @@ async def converged(count: int, story: list[tuple[object, ...]]) -> None:
         for number in range(count):
             some.up(number)
         for node in some.nodes:
-            for path in {path for one in some.nodes for path in (*one.store.files, *one.store.records)}:
-                await node.store.examine(path, wait_s=1)
+            list(node.store.rescan(Prefix("")))
             node.healing.wake()
         for _ in range(2):
             await some.sync()

@@ -201,7 +201,7 @@ class HealQueue:
         self._workers.discard(worker)
         if not worker.cancelled() and (error := worker.exception()) is not None:
             _log.error("healing failed", exc_info=error)
-            self._start_workers()
+        self._start_workers()  # also for what was queued when this one had just found nothing more
 
     async def _work(self) -> None:
         while not self._paused and (job := self._next()) is not None:

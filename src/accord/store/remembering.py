@@ -116,17 +116,25 @@ class Memory:
         """See `port.Store.duplicate`."""
         refuse_what_cannot_fit(self._shop, None)
         for fd in self._candidates(path, digest):
-            try:
-                refuse_what_cannot_fit(self._shop, os.fstat(fd).st_size)
-                incoming = self._kept.copied(fd, digest, self._in_thread)
-            finally:
-                os.close(fd)
+            incoming = self._copied(fd, digest)
             if incoming is not None:
                 return incoming
-        return None
+        fd_kept = self._kept.open(digest)
+        incoming = None if fd_kept is None else self._copied(fd_kept, digest)
+        if fd_kept is not None and incoming is None:
+            condemn(self._index, self._kept, digest)  # or it would stay where good bytes are to come
+        return incoming
+
+    def _copied(self, fd: int, digest: Digest) -> FileIncoming | None:
+        """None if it is something else. Closes `fd`."""
+        try:
+            refuse_what_cannot_fit(self._shop, os.fstat(fd).st_size)
+            return self._kept.copied(fd, digest, self._in_thread)
+        finally:
+            os.close(fd)
 
     def _candidates(self, path: FilePath | None, digest: Digest) -> Iterator[int]:
-        """Open files that should have that content."""
+        """Open files at paths that should have that content."""
         query = partial(history_rows.holders_of, digest=digest, limit=MAX_HOLDERS)
         for one in (path,) if path is not None else self._index.read(query):
             record = self._index.get(one)
@@ -137,6 +145,3 @@ class Memory:
             except (OSError, NotAFile):
                 continue
             yield fd
-        fd_kept = self._kept.open(digest)
-        if fd_kept is not None:
-            yield fd_kept

@@ -15,8 +15,10 @@ from accord.testing.conformance import (
     HELLO,
     WAIT_S,
     Disk,
+    bytes_of,
     committed,
     listed,
+    looked,
     present,
     put,
     received,
@@ -131,6 +133,15 @@ class IncomingConformance:
         for content in (b"old", b"new"):
             for path in (HELLO, None):
                 assert await disk.store.duplicate(path, digest_of(content)) is None
+
+    async def test_kept_bytes_that_were_found_to_be_rotten_make_room_for_good_ones(self, disk: Disk) -> None:
+        """A rival comes whose bytes are thought to be here already, from another time."""
+        await put(disk.store, b"old")
+        await put(disk.store, b"new")
+        disk.rot_version(HELLO, digest_of(b"old"))
+        assert await disk.store.duplicate(None, digest_of(b"old")) is None
+        await take_in(disk.store, theirs(b"old", (await looked(disk.store)).clock, seen={}), b"old")
+        assert await bytes_of(disk.store, digest_of(b"old")) == b"old"
 
     async def test_deciding_on_a_path_is_one_after_the_other(self, disk: Disk) -> None:
         steps: list[str] = []

@@ -152,6 +152,7 @@ class Client:
         ledger.of_path.setdefault(path, set()).update(ledger.of_path.get(source, ()))
         deed = ledger.begin(path, None, world.loop.time())
         deed.may_be = set(ledger.of_path[path])
+        ledger.copying.setdefault(source, []).append(deed)
         deed.source = source if moves else None
         wish = Wish(author=deed.id, min_copies=self._min_copies())
         self._tell(f"{'moves' if moves else 'copies'} {source} to {path} at {server.name} as {deed.id} ({version})")
@@ -163,6 +164,7 @@ class Client:
         finally:
             self._note_what_was_shown(server, deed, path, source)
         if written is not None:
+            ledger.copying[source].remove(deed)
             deed.digest = written.version.digest
             self._acknowledged(server, deed, written)
 

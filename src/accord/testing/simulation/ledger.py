@@ -63,6 +63,8 @@ class Ledger:
         self.contents: dict[Digest, bytes] = {}
         self.of_path: dict[FilePath, set[Digest]] = {}
         """What may ever be served at a path."""
+        self.copying: dict[FilePath, list[Deed]] = {}
+        """Copies of a path that may not have read it yet: what comes there meanwhile may be what they copy."""
         self.had_absence = False
         """Whether a server was away for longer than deletions are remembered."""
         self.found: set[Digest] = set()
@@ -87,6 +89,9 @@ class Ledger:
         digest = digest_of(content)
         self.contents[digest] = content
         self.of_path.setdefault(path, set()).add(digest)
+        for deed in self.copying.get(path, ()):
+            deed.may_be.add(digest)
+            self.of_path[deed.path].add(digest)
         return digest
 
     def begin(self, path: FilePath, digest: Digest | None, at_s: float) -> Deed:
