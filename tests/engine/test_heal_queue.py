@@ -56,6 +56,14 @@ async def test_what_is_suggested_is_healed() -> None:
         assert servers.queue.progress().healed == 10
 
 
+async def test_what_is_queued_in_the_moment_that_a_worker_ends_is_healed() -> None:
+    queue = HealQueue(Updates())
+    async with asyncio.timeout(10):
+        for number in range(3):
+            assert await (await queue.enqueue(named(number), Urgency.SYNC)) is None
+    await queue.close()
+
+
 async def test_a_suggestion_is_only_a_suggestion() -> None:
     async with trio() as servers:
         servers.mine.put_outside(PATH, SMALL)

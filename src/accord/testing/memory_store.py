@@ -122,7 +122,10 @@ class MemoryStore(MemoryChanges, MemoryScan):
         for one in (path,) if path is not None else sorted({*self.files, *self.kept}):
             record, file = self.records.get(one), self.files.get(one)
             is_there = file is not None and record is not None and record.digest == digest
-            for candidate in (file if is_there else None, self.kept.get(one, {}).get(digest)):
+            kept = self.kept.get(one, {})
+            if digest in kept and digest_of(kept[digest].content) != digest:
+                self.quarantine.append(kept.pop(digest).content)
+            for candidate in (file if is_there else None, kept.get(digest)):
                 if candidate is not None and digest_of(candidate.content) == digest:
                     incoming = await self.receive(candidate.stat.size)
                     await incoming.write(candidate.content)
