@@ -93,6 +93,11 @@ class Job(Generic[T]):
         self.future: Future[T] = Future()
         self.urgency = urgency
 
+    def call_off(self) -> None:
+        """It was not begun. Whoever waits with `concurrent.futures.wait` is told too: cancelling alone does not tell them."""
+        if self.future.cancel():
+            self.future.set_running_or_notify_cancel()
+
 
 class HashingPool:
     """Threads with a priority queue. At least three, of which the background may use all but one."""
@@ -114,7 +119,7 @@ class HashingPool:
         job = Job(work, URGENT if urgent else BACKGROUND)
         with self._changed:
             if self._closed:
-                job.future.cancel()
+                job.call_off()
             else:
                 heapq.heappush(self._queues[job.urgency], (next(self._order), job))
                 self._changed.notify()
@@ -141,7 +146,7 @@ class HashingPool:
                 queue.clear()
             self._changed.notify_all()
         for job in waiting:
-            job.future.cancel()
+            job.call_off()
 
     def close(self) -> None:
         """Waits for running jobs to end; whoever submitted them tells them to end early."""
