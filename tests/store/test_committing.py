@@ -89,6 +89,25 @@ async def test_the_file_its_folder_and_each_new_ancestor_are_synced(tmp_path: Pa
         assert fsync.calls == 8
 
 
+async def test_a_time_that_cannot_be_set_refuses_the_write_in_our_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_disk(tmp_path) as disk:
+        incoming = await disk.store.receive(1)
+        await incoming.write(b"x")
+        monkeypatch.setattr(os, "utime", _no_space)
+        with pytest.raises(DiskFull):
+            await disk.store.commit([Change(HELLO, EMPTY_CLOCK, found(version_of(b"x")), (incoming,))])
+        monkeypatch.undo()
+        await incoming.abort()
+        assert staged(tmp_path) == []
+        assert disk.content(HELLO) is None
+
+
+def _no_space(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 async def test_a_folder_that_somebody_else_made_is_synced_when_it_is_first_written_to(tmp_path: Path) -> None:
     """Nobody knows whether whoever made it has: a process that was killed may not."""
     fsync = Fsync()

@@ -119,7 +119,10 @@ class FileIncoming:
                 version = versions.get(digest)
                 if version is not None:
                     self._shop.step("dress")
-                    dress(fd, version)
+                    try:
+                        dress(fd, version)
+                    except OSError as error:
+                        raise store_failure(error, _DOING) from error
                 self._shop.sync(fd)
                 self.finished = digest
             return self.finished

@@ -159,7 +159,7 @@ class Workshop:
                     folder, inode = f"{folder}{segment}", os.fstat(below).st_ino
                     if self.durable_folders.get(folder) != inode:
                         self.sync(at)
-                        self._is_durable(folder, inode)
+                        self._note_durable(folder, inode)
                     folder += "/"
                 except BaseException:
                     os.close(below)
@@ -191,7 +191,7 @@ class Workshop:
         os.close(self._durable_folder(path))
         return self.beneath.is_on_another_mount(path.parent)
 
-    def _is_durable(self, folder: str, inode: int) -> None:
+    def _note_durable(self, folder: str, inode: int) -> None:
         if len(self.durable_folders) >= MAX_DURABLE_FOLDERS:
             self.durable_folders.clear()
         self.durable_folders[folder] = inode
