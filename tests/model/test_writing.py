@@ -21,7 +21,7 @@ from accord.model.verdict import (
     Verdict,
     compare,
 )
-from accord.model.versions import Actor, Clock, Version, found, is_found, merge, server_actor, write
+from accord.model.versions import Actor, Clock, Version, found, found_actor, is_found, merge, server_actor, write
 from accord.model.writing import Conditions, Refusal, covered, mint, refusal
 from tests.model.histories import ACTORS, CONTENTS, Replica, answer_of, histories, version
 
@@ -59,9 +59,26 @@ def test_nothing_is_covered_beyond_what_is_known(told: tuple[Verdict, Clock], se
     covers, known = covered(verdict, Conditions(seen=seen)), verdict.clock.context()
     for actor, counter in covers.items():
         assert 0 < counter <= (1 if is_found(actor) else known[actor])
-        assert seen is None or counter <= seen[actor]
+        assert seen is None or counter <= seen.get(actor, 1 if is_found(actor) else 0)
     if seen is not None:
-        assert covers.keys() == {actor for actor in seen if is_found(actor) or actor in known}
+        assert covers.keys() >= {actor for actor in seen if is_found(actor) or actor in known}
+        shown = {one.digest for dot, one in verdict.clock.current() if dot.counter <= seen.get(dot.actor, 0)}
+        assert {actor for actor in covers if actor not in seen} <= {found_actor(one) for one in shown if one}
+
+
+def test_what_a_writer_saw_is_superseded_by_whatever_name_it_is_known() -> None:
+    """A server that lost its index after the writer had looked finds the written content, and tells of it as found."""
+    wrote = write(Clock(), {}, ACTORS[1], Version(A, 1, 1, ""))
+    seen = wrote.context()
+    told = verdict_of(Present(A, 1, 1, merge(wrote, found(Version(A, 1, 1, "")))), Present(A, 1, 1, wrote))
+    minted = mint(wrote, told.clock, covered(told, Conditions(seen=seen)), WRITER, NEW)
+    assert [one for _, one in merge(minted.clock, told.clock).current()] == [NEW]
+
+
+def test_content_that_somebody_wrote_once_more_is_not_covered() -> None:
+    one, other = (write(Clock(), {}, actor, Version(A, 1, 1, "")) for actor in ACTORS[1:3])
+    told = verdict_of(Present(A, 1, 1, one), Present(A, 1, 1, other))
+    assert covered(told, Conditions(seen=one.context())) == one.context()
 
 
 def test_found_content_that_a_writer_saw_is_superseded_though_whoever_has_it_is_away() -> None:

@@ -11,7 +11,7 @@ from enum import Enum
 
 from accord.model.names import Digest
 from accord.model.verdict import Kind, Verdict
-from accord.model.versions import Actor, Clock, Context, Dot, Version, discard, is_found, merge, write
+from accord.model.versions import Actor, Clock, Context, Dot, Version, discard, found_again, is_found, merge, write
 
 
 class Refusal(Enum):
@@ -64,16 +64,20 @@ def refusal(verdict: Verdict, conditions: Conditions, *, deletes: bool) -> Refus
 def covered(verdict: Verdict, conditions: Conditions) -> Context:
     """What the write supersedes. A writer's own context counts as far as somebody who answered knows its events: counters beyond them
     would swallow writes that are yet to be made. Content that was found has no such counters: that the writer saw it is enough, though
-    who has it is away."""
+    who has it is away. And what was seen by another name was seen: a server that
+    lost its index finds what somebody had written."""
     known = verdict.seen()
     if conditions.seen is None:
         return known
-    everything = verdict.clock.context()
-    return {
+    clock = verdict.clock
+    everything = clock.context()
+    seen = {
         actor: 1 if is_found(actor) else min(counter, everything[actor])
         for actor, counter in conditions.seen.items()
         if is_found(actor) or everything.get(actor)
     }
+    shown = {version.digest for dot, version in clock.current() if dot.counter <= seen.get(dot.actor, 0)}
+    return {**seen, **found_again(clock, shown)}
 
 
 @dataclass(frozen=True, slots=True)

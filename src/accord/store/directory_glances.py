@@ -11,7 +11,7 @@ from collections.abc import Callable
 from stat import S_ISFIFO
 
 from accord.model.names import FilePath
-from accord.model.verdict import Absent, Answer, Deleted
+from accord.model.verdict import Absent, Answer
 from accord.store.confinement import Confinement
 from accord.store.content_lists import ContentLists
 from accord.store.copies import DirectoryCopy
@@ -40,10 +40,10 @@ class DirectoryGlances:
             return None
         vouching, present = known.vouching, known.present
         if vouching is None or present is None:
-            return self._glance_gone(path, known.if_gone)
+            return self._glance_gone(path, known)
         fd = self._beneath.open_cached(path)
         if fd < 0:
-            return known.if_gone if fd == -errno.ENOENT and isinstance(known.if_gone, Absent) else None
+            return None
         status = os.fstat(fd)
         if not same_stat(vouching, status):
             self._let_go(path, known, fd, status.st_mode)
@@ -66,13 +66,14 @@ class DirectoryGlances:
         if len(self._fifos) > HELD_FIFOS:
             os.close(self._fifos.pop(next(iter(self._fifos))))
 
-    def _glance_gone(self, path: FilePath, if_gone: Absent | Deleted) -> Absent | None:
+    def _glance_gone(self, path: FilePath, known: Known) -> Absent | None:
         """Where nothing is known to vouch, only that nothing is there can be said; what is there may be a FIFO, whose writer must
         not take this look for a reader."""
         fd = self._beneath.probe_cached(path)
         if fd >= 0:
             self._beneath.let_go(fd)
-        return if_gone if fd == -errno.ENOENT and isinstance(if_gone, Absent) else None
+        if_gone = known.if_gone
+        return if_gone if fd == -errno.ENOENT and isinstance(if_gone, Absent) and not _has_vanished(known) else None
 
     def glance_answer(self, path: FilePath) -> Answer | None:
         known = self._index.known(path)
@@ -80,9 +81,14 @@ class DirectoryGlances:
             return None
         fd = self._beneath.probe_cached(path)
         if fd < 0:
-            if fd != -errno.ENOENT:
+            if fd != -errno.ENOENT or _has_vanished(known):
                 return None
             return known.if_gone if type(known.if_gone) is Absent else nothing_there(known.record, self._now_ns())
         status = os.fstat(fd)
         self._beneath.let_go(fd)
         return known.present if known.vouching is not None and same_stat(known.vouching, status) else None
+
+
+def _has_vanished(known: Known) -> bool:
+    """Of a file that should be there and is not: where else its bytes are kept takes a longer look."""
+    return known.record is not None and known.record.stat is not None

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from accord.errors import StoreFailed
 from accord.model.names import Digest, FilePath
+from accord.model.placement import current_contents
 from accord.model.verdict import EMPTY_FOLDER, FOLDER, Answer, Checking, Damaged, Unreachable
 from accord.store.confinement import Confinement, NotAFile, answer_to, require_regular
 from accord.store.hashing import SMALL_BYTES, Progress, hash_open_file
 from accord.store.history_rows import was_superseded
 from accord.store.index import Index
+from accord.store.kept import Kept
 from accord.store.oddities import Oddities
 from accord.store.promises import Put
 from accord.store.records import (
@@ -75,6 +78,7 @@ class Examiner:
         now_ns: Callable[[], int],
         under_way: UnderWay,
         oddities: Oddities,
+        kept: Kept,
     ) -> None:
         self._beneath = beneath
         self._index = index
@@ -82,6 +86,7 @@ class Examiner:
         self._now_ns = now_ns
         self._under_way = under_way
         self._oddities = oddities
+        self._kept = kept
         self.closing = threading.Event()
 
     def look(
@@ -113,12 +118,15 @@ class Examiner:
             try:
                 fd = self._beneath.open_regular(path)
             except NotAFile as error:
+                record = self._gone(path, record)
                 if error.obstacle == FOLDER and is_empty_tree(self._beneath, path):
                     return nothing_there(record, self._now_ns(), EMPTY_FOLDER)
                 return answer_to(error, record, self._now_ns())
             except OSError as error:
                 if is_at_rest and path in self._under_way:
                     continue
+                if isinstance(error, FileNotFoundError):
+                    record = self._gone(path, record)
                 return answer_to(error, record, self._now_ns())
             kept = False
             try:
@@ -171,13 +179,40 @@ class Examiner:
 
     def _record(self, path: FilePath, fd: int, before: Record | None, seen: Seen) -> Opened | Answer | None:
         after = self._judge.record(before, seen, is_past=self._is_past(path, before, seen.digest))
+        if before is not None and after.digest != before.digest:
+            with self._still_kept(after) as after:
+                return self._put_down(path, fd, before, after, seen.stat)
+        return self._put_down(path, fd, before, after, seen.stat)
+
+    def _put_down(
+        self, path: FilePath, fd: int, before: Record | None, after: Record, stat: Stat
+    ) -> Opened | Answer | None:
         if after != before:
             if not self._write_down(path, before, after):
                 return None
             self._tell_apart(path, before, after)
         elif not todo_of(after):
             self._index.standing.looked_good(path)
-        return after.known_damage(seen.stat) or Opened(fd, after)
+        return after.known_damage(stat) or Opened(fd, after)
+
+    def _gone(self, path: FilePath, before: Record | None) -> Record | None:
+        """The record of a path at which no file is: what is kept of it elsewhere is a copy all the same."""
+        if before is None:
+            return None
+        with self._still_kept(replace(before, digest=None)) as after:
+            after = replace(before, aside=after.aside)
+            if after != before and not self._index.replace(path, before, after, durable=False):
+                return before
+        return after
+
+    @contextmanager
+    def _still_kept(self, record: Record) -> Iterator[Record]:
+        """The record, and current versions aside whose bytes were lost at the path and are kept for another path, or another time:
+        nobody is to bury them unseen. They are not dropped meanwhile."""
+        lost = current_contents(record.clock).keys() - {record.digest, *record.aside}
+        with self._kept.guarding(lost):
+            kept = {digest for digest in lost if self._kept.has(digest)}
+            yield replace(record, aside=tuple(sorted({*record.aside, *kept}))) if kept else record
 
     def _note_damage(self, path: FilePath, fd: int, before: Record, reason: str) -> Damaged | None:
         """That the disk cannot read a copy is remembered, whatever its stat data vouch for: it is to be healed. None where somebody was

@@ -85,7 +85,7 @@ def assemble(
     pool = HashingPool()
     under_way = UnderWay()
     oddities = Oddities(shop, kept)
-    examiner = Examiner(beneath, index, judge, now_ns, under_way, oddities)
+    examiner = Examiner(beneath, index, judge, now_ns, under_way, oddities, kept)
     jobs = PathJobs(examiner, pool)
     indexing = FirstIndexing(beneath, index, examiner, pool, judge, now_ns, jobs.later)
     index.on_rebuilt = indexing.again

@@ -24,6 +24,7 @@ class MemoryLooks(MemoryInventory):
     def _look(self, path: FilePath, *, reread: bool = False) -> Copy | Answer:
         file, before = self.files.get(path), self.records.get(path)
         if file is None:
+            self._keep_aside(path, None)
             return self._nothing(path)
         if before is not None and not reread:
             if before.damaged is not None and before.stat == file.stat:
@@ -36,10 +37,19 @@ class MemoryLooks(MemoryInventory):
         after = self.records[path] = self._judge.record(before, seen, is_past=is_past)
         if before is not None:
             self._remember(path, before.clock, after.clock)
+        if before is not None and after.digest != before.digest:
+            self._keep_aside(path, after.digest)
         self._recorded(path, before)
         if after != before:
             self._came_upon(path, before, after)
         return self._damaged(path, after) if after.damaged is not None else self._copy(path, file, after)
+
+    def _keep_aside(self, path: FilePath, there: Digest | None) -> None:
+        """The bytes of current versions that the path lost, where another path keeps them."""
+        for digest in current_contents(self._clock(path)).keys() - {there, *self.kept.get(path, {})}:
+            found = next((kept[digest] for kept in self.kept.values() if digest in kept), None)
+            if found is not None:
+                self.kept.setdefault(path, {})[digest] = found
 
     def _came_upon(self, path: FilePath, before: Record | None, after: Record) -> None:
         """A look has recorded something else than it knew."""

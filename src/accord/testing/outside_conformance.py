@@ -6,7 +6,8 @@ import pytest
 
 from accord.errors import ChangedWhileReading
 from accord.model.history import Deed
-from accord.model.verdict import Absent, Present
+from accord.model.names import FilePath
+from accord.model.verdict import Absent, Present, keeps
 from accord.model.versions import EMPTY_CLOCK, found
 from accord.testing.conformance import (
     HELLO,
@@ -18,6 +19,7 @@ from accord.testing.conformance import (
     delete,
     digests,
     error_of,
+    expire_all,
     looked,
     opened,
     present,
@@ -54,6 +56,24 @@ class OutsideConformance:
         answer = await present(disk.store)
         assert (answer.digest, answer.aside) == (digest_of(b"after"), ())  # the bytes that were there are gone
         assert contents(answer) == digests(b"before", b"after")
+
+    @pytest.mark.parametrize("how", ["overwritten", "put back", "gone"])
+    async def test_a_current_version_whose_bytes_another_path_keeps_stays_a_rival(self, disk: Disk, how: str) -> None:
+        """Other hands take it from the path; that is no reason to bury what Accord still has."""
+        elsewhere = FilePath("elsewhere")
+        await put(disk.store, b"one", path=elsewhere)
+        await put(disk.store, b"two", path=elsewhere)
+        await put(disk.store, b"two")
+        await put(disk.store, b"one")
+        if how == "gone":
+            disk.remove(HELLO)
+        else:
+            disk.write(HELLO, b"two" if how == "put back" else b"other")
+        answer = await looked(disk.store)
+        assert keeps(answer, ONE)
+        assert await bytes_of(disk.store, ONE) == b"one"
+        assert await expire_all(disk.store) == 0
+        assert await bytes_of(disk.store, ONE) == b"one"
 
     @pytest.mark.parametrize("in_place", [False, True])
     async def test_an_adopted_change_supersedes_what_was_there(self, adopting: Disk, in_place: bool) -> None:
