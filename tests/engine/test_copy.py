@@ -7,7 +7,7 @@ import pytest
 from accord.engine.write import Wish
 from accord.errors import DamagedEverywhere
 from accord.model.names import FilePath
-from accord.model.verdict import Kind
+from accord.model.verdict import Damaged, Kind
 from tests.engine.servers import PATH, servers
 
 OTHER = FilePath("other.txt")
@@ -40,3 +40,12 @@ async def test_a_copy_is_made_from_another_server_s_bytes_where_this_one_s_rotte
         some[0].store.rot(PATH)
         await some[0].copier.copy(PATH, None, OTHER, Wish(), moves=False)
         assert [node.store.files[OTHER].content for node in some.nodes] == [b"one"] * 2
+
+
+async def test_what_nobody_could_ever_read_cannot_be_copied() -> None:
+    """No digest of it is known, and so there is no version that it would be."""
+    async with servers(2) as some:
+        for node in some.nodes:
+            node.store.answer_always(PATH, Damaged("the disk cannot read it"))
+        with pytest.raises(DamagedEverywhere):
+            await some[0].copier.copy(PATH, None, OTHER, Wish(), moves=False)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from accord.engine.history import Historian
 from accord.engine.read import Reading
 from accord.engine.write import Look, Refused, Step, Wish, Writer, Written
-from accord.errors import Gone, NotFound, UnknownState, UsageError
+from accord.errors import DamagedEverywhere, Gone, NotFound, UnknownState, UsageError
 from accord.model.history import Deed
 from accord.model.names import Digest, DigestPrefix, FilePath
 from accord.model.verdict import FOLDER, HeldVersion, Kind
@@ -76,6 +76,8 @@ class Copier:
                 raise Gone(f"There is nothing to copy: '{verdict.path}' was deleted.", path=verdict.path)
             case Kind.UNKNOWN:
                 raise UnknownState("Nobody who answered has the file, and somebody did not answer.", path=verdict.path)
+            case Kind.DAMAGED if not verdict.versions:  # and nobody knows what it was
+                raise DamagedEverywhere(f"Every copy of '{verdict.path}' that answered is damaged.", path=verdict.path)
             case _:
                 return verdict.version
 

@@ -158,6 +158,9 @@ class Chaos:
             assert other.server is not None
             if other is not machine and await other.server.store.noted(f"met:{machine.name}") is None:
                 return  # and nobody is a stranger to whom he has never met
+            if other.server.is_degraded:
+                return  # what cannot write down that it is at work was away itself, after a restart
+            other.disk.is_full = False
             if other.process is not None:
                 other.process.spare()  # or it would be away itself
         self._mend(machine)  # or the others would become strangers to each other

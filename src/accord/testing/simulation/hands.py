@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from accord.model.names import Digest, FilePath
 from accord.model.versions import Actor, OutsideChanges
+from accord.store.records import Stat
 from accord.testing.simulation import tampering
 from accord.testing.simulation.disk import File
+from accord.testing.simulation.kernel_values import status_of
 from accord.testing.simulation.ledger import Deed, Id, digest_of
 from accord.testing.simulation.world import Machine, World
 
@@ -71,7 +73,11 @@ def _is_vouched_for(machine: Machine, path: FilePath) -> bool:
     """Whether stat data vouch for what is recorded: of a file that was recorded right after it had changed they do not, and whether it
     rots or is changed then, nobody can tell."""
     record = machine.server.store._index.get(path) if machine.server is not None else None
-    return record is not None and record.vouching() is not None
+    file = file_at(machine, path)
+    if record is None or file is None:
+        return False
+    now = status_of(file, machine.disk)
+    return record.vouching() == Stat(now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino, now.st_dev)
 
 
 def _may_be_taken_for_a_change(world: World, machine: Machine, path: FilePath, file: File) -> None:
@@ -175,20 +181,22 @@ def _supersedes(world: World, machine: Machine, path: FilePath) -> set[Id]:
         return set()
     file = file_at(machine, path)
     on_disk: set[Digest | None] = {digest_of(file.content) if file is not None else None}
-    if machine.server is not None:
-        record = machine.server.store._index.get(path)
-        if record is not None:
-            on_disk.add(record.digest)
-    else:
+    record = machine.server.store._index.get(path) if machine.server is not None else None
+    if record is not None:
+        on_disk.add(record.digest)
+    if machine.server is None:
         on_disk |= {None, *world.ledger.of_path.get(path, set())}
     taken = [
         deed
         for deed in world.ledger.at(path)
         if deed.digest in on_disk or deed.may_be & on_disk or (None in on_disk and deed.source == path)
     ]
-    # What is known of a server's events is all up to some number: its older rivals go with what is taken over.
+    # What is known of a server's events is all up to some number: its older rivals go with what is taken over. (A write that nobody
+    # acknowledged has no events in the ledger; the record may have them.)
+    current = record.clock.current() if record is not None else []
     newest: dict[Actor, int] = {}
-    for dot in (dot for deed in taken for dot in deed.dots):
+    for dot in (*(dot for deed in taken for dot in deed.dots), *(dot for dot, one in current if one.digest in on_disk)):
         newest[dot.actor] = max(dot.counter, newest.get(dot.actor, 0))
     older = {deed.id for deed in world.ledger.at(path) if any(n <= newest.get(actor, 0) for actor, n in deed.dots)}
+    older |= {world.ledger.id_of(one) for dot, one in current if dot.counter <= newest.get(dot.actor, 0)}
     return {deed.id for deed in taken} | older
