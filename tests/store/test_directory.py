@@ -221,8 +221,11 @@ async def test_a_fifo_in_the_place_of_a_known_file_keeps_its_writer_and_what_is_
         clock = (await present(disk.store)).clock
         disk.remove(HELLO)
         os.mkfifo(tmp_path / HELLO)
-        for _ in range(2):
+        for _ in range(1000):  # a glance gives up before it opens anything where the kernel would have to wait
             assert disk.store.glance(HELLO) is None
+            if disk.store._fifos:
+                break
+        assert disk.store.glance(HELLO) is None
         assert len(disk.store._fifos) == 1
         writer = _writing_to(tmp_path / HELLO)
         assert disk.store.glance(HELLO) is None
