@@ -359,6 +359,18 @@ async def test_what_others_got_while_the_content_arrived_is_seen_at_the_end() ->
         assert refused.value.refusal is Refusal.EXISTS
 
 
+async def test_a_write_does_not_bury_what_vanished_here_while_it_came_and_others_have() -> None:
+    """Two writers at once: the peers were asked for the second before they had the first's, and only they have that by now."""
+    async with servers(2) as some:
+        writing = await some[0].writer.begin(PATH, Wish(Conditions(is_new=True)), size=3)
+        await some[0].put(b"first")
+        some[0].store.remove_outside(PATH)
+        await writing.write(b"two")
+        with pytest.raises(Refused) as refused:
+            await writing.finish()
+        assert refused.value.refusal is Refusal.EXISTS
+
+
 async def test_a_folder_in_the_way_on_another_server_does_not_keep_a_file_from_being_deleted() -> None:
     async with servers(2) as some:
         some.down(1)

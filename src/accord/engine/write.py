@@ -242,11 +242,12 @@ class Writer:
         path, wish, version = step.look.path, step.wish, step.version
         answer = self.store.glance_answer(path) or await self.store.examine(path, wait_s=self._hash_wait_s)
         local = require_known(path, answer)
-        if self.now_s() - step.look.at_s > FRESH_S and self.peers.names:
-            at_s = self.now_s()
-            step.look.answers, step.look.at_s = await self.peers.ask(path), at_s
-        answers = {**step.look.answers, self.name: local}
-        verdict = compare(path, answers)
+        if self.now_s() - step.look.at_s > FRESH_S:
+            await self._ask_anew(step.look)
+        verdict = compare(path, answers := {**step.look.answers, self.name: local})
+        if verdict.is_lost:  # here it vanished; the peers may have been asked before they got it
+            await self._ask_anew(step.look)
+            verdict = compare(path, answers := {**step.look.answers, self.name: local})
         self._check(verdict, answers, wish, deletes=version.is_tombstone)
         seen = covered(verdict, wish.conditions)
         minted = mint(local.clock, verdict.clock, seen, self.store.actor, version, floor=self.store.floor)
@@ -260,6 +261,11 @@ class Writer:
         events = (event, *_never_had(verdict, local.clock, minted))
         owed = tuple(self.peers.names)
         return Change(path, local.clock, minted.clock, step.incoming, events, owed), minted, event, verdict
+
+    async def _ask_anew(self, look: Look) -> None:
+        if self.peers.names:
+            at_s = self.now_s()
+            look.answers, look.at_s = await self.peers.ask(look.path), at_s
 
     def _check(self, verdict: Verdict, answers: Mapping[ServerName, Answer], wish: Wish, *, deletes: bool) -> None:
         refused = refusal(verdict, wish.conditions, deletes=deletes)
