@@ -205,9 +205,11 @@ def _counters_are_used_once(world: World, path: FilePath, counters: dict[tuple[F
 
 
 def _does_not_spread(world: World, path: FilePath, name: ServerName, since_s: float) -> None:
-    """Unless somebody has written to it since, only that server has what it brought along."""
+    """Unless somebody has written to it since, or put it there by hand, only that server has what it brought along."""
     holders = {machine.name for machine in world.machines.values() if file_at(machine, path) is not None}
-    if not holders <= {name} and not any(deed.at_s > since_s for deed in world.ledger.at(path)):
+    touched = [deed.at_s for deed in world.ledger.at(path)]
+    touched += [at_s for (_, handled), at_s in world.ledger.handled.items() if handled == path]
+    if not holders <= {name} and not any(at_s > since_s for at_s in touched):
         world.violated(f"only {name}, which was away for long, had {path}; now {sorted(holders)} have it")
 
 
