@@ -7,7 +7,6 @@ here, of the destination and of the deletion at the source: after a crash there 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from accord.engine.history import Historian
@@ -40,8 +39,8 @@ class Copier:
         if moves and (source == path or version is not None):
             raise UsageError("A move needs two paths, and takes the current version.", path=path)
         writer = self._writer
-        reading = await writer.reader.read(source)
         at_s = writer.now_s()
+        reading = await writer.reader.read(source)
         try:
             held = await self._source(reading, version)
             look = await writer.look(path, wish, deletes=False)
@@ -52,8 +51,8 @@ class Copier:
         try:
             steps = [self._destination(look, wish, held.version, incoming, source, moves=moves)]
             if moves:
-                left = Look(source, reading.verdict, reading.answers, at_s)
-                steps.append(self._departure(left, wish, path))
+                left = Look(source, reading.answers, at_s)
+                steps.append(self._departure(left, wish, incoming.digest, path))
             return await writer.conclude(steps, replicas)
         finally:
             await replicas.close()
@@ -108,13 +107,8 @@ class Copier:
         )
         return Step(look, replace(wish, deed=deed), version, (incoming,), str(origin))
 
-    def _departure(self, look: Look, wish: Wish, destination: FilePath) -> Step:
+    def _departure(self, look: Look, wish: Wish, digest: Digest, destination: FilePath) -> Step:
         """Nothing but what was copied is deleted: whatever takes its place meanwhile makes the move fail."""
-        (digest,) = _contents(look.verdict.versions)
         conditions = Conditions(matches=frozenset((digest,)))
         version = Version(None, 0, self._writer.now_ns(), wish.author or str(self._writer.name))
         return Step(look, replace(wish, conditions=conditions, deed=Deed.MOVE), version, source=str(destination))
-
-
-def _contents(versions: Sequence[HeldVersion]) -> list[Digest]:
-    return [held.version.digest for held in versions if held.version.digest is not None]

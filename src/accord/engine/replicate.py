@@ -40,9 +40,11 @@ class Replicas:
         await self._each(lambda upload: upload.write(block))
 
     def finish(self, digest: Digest) -> None:
-        """That was all of the content. The peers make it durable while this server does; `adopt` waits for them."""
-        if self._uploads:
-            self._finishing = asyncio.ensure_future(self._each(lambda upload: upload.finish(digest)))
+        """That was all of the content. The peers make it durable while this server does, and `adopt` waits for them; what is small goes
+        to them with the event."""
+        rest = [name for name, upload in self._uploads.items() if not upload.finish_later(digest)]
+        if rest:
+            self._finishing = asyncio.ensure_future(self._each(lambda upload: upload.finish(digest), rest))
 
     async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> dict[ServerName, Answer]:
         """Returns once everybody that is still alive has it durably: what each of the peers then answers about the path."""
@@ -60,10 +62,14 @@ class Replicas:
             await upload.close()
 
     async def _each(
-        self, step: Callable[[Upload], Awaitable[T]], *, limit_s: float | None = None
+        self,
+        step: Callable[[Upload], Awaitable[T]],
+        some: Sequence[ServerName] | None = None,
+        *,
+        limit_s: float | None = None,
     ) -> dict[ServerName, T]:
-        """What the step gave for those that it succeeded with."""
-        names = tuple(self._uploads)
+        """What the step gave for those that it succeeded with; all are asked where not only `some` are to be."""
+        names = tuple(self._uploads) if some is None else some
         if len(names) == 1:
             results = [await self._one(names[0], step, limit_s)]
         else:

@@ -97,7 +97,6 @@ class Look:
     """What the servers said of a path before a write. `at_s` is when they were asked."""
 
     path: FilePath
-    verdict: Verdict
     answers: Mapping[ServerName, Answer]
     at_s: float
 
@@ -151,10 +150,12 @@ class Writer:
         self._hash_wait_s = hash_wait_s
         self._unpaid = unpaid
 
-    async def begin(self, path: FilePath, wish: Wish, *, size: int | None) -> Writing:
+    async def begin(self, path: FilePath, wish: Wish, *, size: int | None, is_here: bool = False) -> Writing:
         """Raises `Refused`, `Conflict` (something is in the way), `TooFewCopies` (that many servers do not even answer), `DiskFull`,
-        `StoreFailed`, or `Unavailable`: no content should be sent then."""
-        look = await self.look(path, wish, deletes=False)
+        `StoreFailed`, or `Unavailable`: no content should be sent then. `is_here`: it is all there already, and whether it is wanted
+        may as well be said at the end."""
+        guesses = is_here and self._is_likely_new(path)
+        look = await (self._guess(path) if guesses else self.look(path, wish, deletes=False))
         replicas = self.replicas(look.answers, wish, size=size)
         try:
             return Writing(self, look, wish, await self.store.receive(size), replicas)
@@ -179,7 +180,15 @@ class Writer:
         reading.close()
         require_known(path, reading.local)
         self._check(reading.verdict, reading.answers, wish, deletes=deletes)
-        return Look(path, reading.verdict, reading.answers, at_s)
+        return Look(path, reading.answers, at_s)
+
+    async def _guess(self, path: FilePath) -> Look:
+        """That nothing is here; what the commit is decided on, it looks at itself."""
+        at_s = self.now_s()
+        return Look(path, {**await self.peers.ask(path), self.name: Absent()}, at_s)
+
+    def _is_likely_new(self, path: FilePath) -> bool:
+        return self.store.glance_answer(path) is None and self.store.is_likely_new(path)
 
     async def look_anew(self, path: FilePath) -> None:
         """Read this server's copy, whatever its stat data say, so that damage is known."""
@@ -227,8 +236,8 @@ class Writer:
     async def _commit(self, steps: Sequence[Step]) -> list[Made]:
         paths = [step.look.path for step in steps]
         async with self.store.locked(*paths):
-            for _ in range(TRIES):
-                decided = [await self._decide(step) for step in steps]
+            for attempt in range(TRIES):
+                decided = [await self._decide(step, guesses=attempt == 0) for step in steps]
                 committed = await self.store.commit([change for change, *_ in decided])
                 if committed is not None:
                     return [
@@ -237,10 +246,14 @@ class Writer:
                     ]
         raise ChangedWhileReading("The file is being changed on this server's disk, again and again.", path=paths[0])
 
-    async def _decide(self, step: Step) -> tuple[Change, Minted, Event, Verdict]:
-        """What the step comes to, with what this server knows now: what was written through it meanwhile came before."""
+    async def _decide(self, step: Step, *, guesses: bool) -> tuple[Change, Minted, Event, Verdict]:
+        """What the step comes to, with what this server knows now: what was written through it meanwhile came before. `guesses`: a path
+        that is most likely new is taken for new; nobody is refused for that, and the commit fails where it is not so."""
         path, wish, version = step.look.path, step.wish, step.version
-        answer = self.store.glance_answer(path) or await self.store.examine(path, wait_s=self._hash_wait_s)
+        answer = self.store.glance_answer(path)
+        guesses = guesses and answer is None and self.store.is_likely_new(path)
+        if answer is None:
+            answer = Absent() if guesses else await self.store.examine(path, wait_s=self._hash_wait_s)
         local = require_known(path, answer)
         if self.now_s() - step.look.at_s > FRESH_S:
             await self._ask_anew(step.look)
@@ -248,7 +261,12 @@ class Writer:
         if verdict.is_lost:  # here it vanished; the peers may have been asked before they got it
             await self._ask_anew(step.look)
             verdict = compare(path, answers := {**step.look.answers, self.name: local})
-        self._check(verdict, answers, wish, deletes=version.is_tombstone)
+        try:
+            self._check(verdict, answers, wish, deletes=version.is_tombstone)
+        except (Refused, Conflict):
+            if not guesses:
+                raise
+            return await self._decide(step, guesses=False)
         seen = covered(verdict, wish.conditions)
         minted = mint(local.clock, verdict.clock, seen, self.store.actor, version, floor=self.store.floor)
         deed = Deed.RESOLVE if verdict.kind is Kind.DIVERGED and len(minted.supersedes) > 1 else wish.deed

@@ -41,6 +41,9 @@ class Turns:
 
     async def take(self) -> None:
         """Raises `PeerUnreachable`. Whoever took a turn gives it back."""
+        if not self._free.locked():
+            await self._free.acquire()  # at once
+            return
         if self._waiting >= self._max_waiting:
             raise PeerUnreachable("too many transfers are waiting for it")
         self._waiting += 1

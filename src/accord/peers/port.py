@@ -53,6 +53,11 @@ class Upload(Protocol):
         off; `PeerFailed` with its reason when it cannot take it in."""
         ...
 
+    def finish_later(self, digest: Digest) -> bool:
+        """That was all of one content, where none of it is on its way yet: it goes along with the change. False where some is, or
+        nothing was written, or it failed: then `finish`."""
+        ...
+
     async def finish(self, digest: Digest) -> None:
         """That was all of one content: returns once the peer has it (a long one: durably). Raises as `write`. More
         content may follow."""

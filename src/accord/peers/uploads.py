@@ -1,11 +1,11 @@
 """A change on its way to one peer: content while it arrives, and then what became of it.
 
-    Put, data …, PutEnd   →  Staged        any number of times, or not at all
+    Put, data …, PutEnd   →  Staged        any number of times, or not at all; untold where nobody waits for it
     Adopt                 →  Adopted
     at any time           →  Failed        that was it: the connection ends, and the peer drops what was not adopted
 
-Small content is held back until it is whole, and travels in one write; nobody takes a turn, nor a connection, for less. Who asks for
-how many connections is left to `pool`; what the peer does with it, to `server.peer_changes`.
+Small content is held back, and travels in one write with the change; nobody takes a turn, nor a connection, for less. Who asks for how
+many connections is left to `pool`; what the peer does with it, to `server.peer_changes`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class PeerUpload:
         """All that was sent, as long as it may have to be sent again."""
         self._kept_bytes = 0
         self._in_content = False
+        self._is_all_held = True
+        """Of the content under way nothing has been sent."""
         self._is_clean = True
         """Nothing is under way: the connection may be used by somebody else."""
         self._awaited: type[Staged] | type[Adopted] | None = None
@@ -71,6 +73,13 @@ class PeerUpload:
             self._hold_back(piece)
             if self._held_bytes > HELD_BACK_BYTES:
                 await self._send()
+
+    def finish_later(self, digest: Digest) -> bool:
+        if not self._in_content or not self._is_all_held or self._failure is not None:
+            return False
+        self._in_content = False
+        self._hold_back(framed(PutEnd(bytes(digest), is_awaited=False)))
+        return True
 
     async def finish(self, digest: Digest) -> None:
         self._check()
@@ -147,7 +156,7 @@ class PeerUpload:
         obstacle = self._pool.obstacle() if self._stream is None else None
         if obstacle is not None:
             raise self._fail(PeerUnreachable(obstacle))
-        self._in_content = True
+        self._in_content = self._is_all_held = True
         self._is_clean = False
         self._hold_back(framed(Put(self._size, self._patience_ms)))
         self._size = None
@@ -159,6 +168,7 @@ class PeerUpload:
     async def _send(self) -> None:
         """What is held back, and wait while the peer is behind."""
         parts, self._held, self._held_bytes = self._held, [], 0
+        self._is_all_held = False
         if self._kept is not None:
             self._kept += parts
             self._kept_bytes += sum(map(len, parts))

@@ -141,9 +141,11 @@ class Put(Message, tag="put"):
 
 
 class PutEnd(Message, tag="put-end"):
-    """That was all of it, under this digest. Answered by `Staged` once it is there (a long one: durably), or `Failed`."""
+    """That was all of it, under this digest. Answered by `Staged` once it is there (a long one: durably), or `Failed`. Nothing
+    `is_awaited` where the sender goes on at once: then only a failure is told."""
 
     digest: DigestBytes
+    is_awaited: bool = True
 
 
 class Adopt(Message, tag="adopt"):

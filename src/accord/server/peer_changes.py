@@ -2,7 +2,7 @@
 
 One conversation on a connection, which does nothing else meanwhile:
 
-    Put, data …, PutEnd   →  Staged        any number of times, or not at all
+    Put, data …, PutEnd   →  Staged        any number of times, or not at all; untold where the sender does not wait for it
     Adopt                 →  Adopted       and that was it
     at any time           →  Failed        the sender ends the connection; what it still sends is thrown away
 
@@ -126,8 +126,8 @@ class Conversation:
         signs = Signs(self._outlet, request.patience_ms)
         try:
             while isinstance(request, Put):
-                await self._take_in(request, signs)
-                self._outlet.send(Staged())
+                if await self._take_in(request, signs):
+                    self._outlet.send(Staged())
                 request = await self._next_request(signs)
             answer = await self._adopt(request, signs)
         except _Failed as failure:
@@ -141,8 +141,8 @@ class Conversation:
         self._outlet.send(Adopted(encode_answer(answer)))
         return True
 
-    async def _take_in(self, put: Put, signs: Signs) -> None:
-        """One content, up to its durable end."""
+    async def _take_in(self, put: Put, signs: Signs) -> bool:
+        """One content, up to its end; whether the sender waits to hear of that."""
         if len(self._staged) >= MAX_CONTENTS:
             raise PeerUnreachable("sent too many contents for one change")
         try:
@@ -168,6 +168,7 @@ class Conversation:
             raise _Failed(Failed(Failure.DAMAGED.value, "got other bytes than were meant"))
         self._staged.append(coming)
         self._coming = None
+        return end.is_awaited
 
     async def _next(self, signs: Signs) -> tuple[bool, bytes]:
         if self._inbox.is_empty:

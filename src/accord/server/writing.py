@@ -91,7 +91,7 @@ class WriteRoute:
             raise
 
     async def _take(self, body: RequestBody, path: FilePath, wish: Wish, checks: Checks) -> Written:
-        writing = await self._writer.begin(path, wish, size=body.announced_bytes)
+        writing = await self._writer.begin(path, wish, size=body.announced_bytes, is_here=body.is_complete)
         sums = Sums(checks)
         try:
             while block := await body.read():

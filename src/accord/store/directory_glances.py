@@ -50,6 +50,10 @@ class DirectoryGlances:
             return None
         return DirectoryCopy(path, present, fd, vouching, self._lists)
 
+    def is_likely_new(self, path: FilePath) -> bool:
+        known = self._index.known(path)
+        return (known is None or known.record is None) and path not in self._under_way
+
     def _let_go(self, path: FilePath, known: Known, fd: int, mode: int) -> None:
         """Something else has taken the place of the file. A FIFO was opened for reading by that, and may have a writer now, which
         closing would kill (SIGPIPE): it is kept open, what is written waiting for its true reader, and the path is not glanced at

@@ -187,6 +187,10 @@ class Store(Inventory, Protocol):
         """Like `glance`, for those who want no bytes: nothing is left open. None as there."""
         ...
 
+    def is_likely_new(self, path: FilePath) -> bool:
+        """Whether nothing that is at hand tells of the path. For those who find out later: it may be there all the same."""
+        ...
+
     async def open(self, path: FilePath, *, wait_s: float, reread: bool = False) -> Copy | Answer:
         """What is there, hashing first what has to be hashed (such a file jumps the queue).
 

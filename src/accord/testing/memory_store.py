@@ -70,6 +70,9 @@ class MemoryStore(MemoryChanges, MemoryScan):
         held = self.glance(path)
         return held if held is None or is_answer(held) else closed(held)
 
+    def is_likely_new(self, path: FilePath) -> bool:
+        return self.cold or path not in self.records
+
     async def open(self, path: FilePath, *, wait_s: float, reread: bool = False) -> Copy | Answer:
         await asyncio.sleep(0)
         if path in self._answers:

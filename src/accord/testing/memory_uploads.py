@@ -49,6 +49,9 @@ class MemoryUpload:
         except StoreFailed as error:
             raise await self._break(upload_error(failed(error))) from error
 
+    def finish_later(self, digest: Digest) -> bool:
+        return False
+
     async def finish(self, digest: Digest) -> None:
         await self._reach()
         coming = await self._begun()

@@ -69,7 +69,8 @@ async def _body(server: Server, reading: Reading, held: HeldVersion, part: tuple
 
 
 async def put(server: Server, path: FilePath, content: bytes, wish: Wish) -> Written:
-    writing = await server.writer.begin(path, wish, size=len(content))
+    is_here = len(content) <= BLOCK_BYTES
+    writing = await server.writer.begin(path, wish, size=len(content), is_here=is_here)
     try:
         for at in range(0, len(content), BLOCK_BYTES):
             await writing.write(content[at : at + BLOCK_BYTES])
