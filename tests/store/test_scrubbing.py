@@ -12,7 +12,8 @@ import pytest
 from accord.errors import StoreFailed
 from accord.model.findings import Oddity
 from accord.model.names import Digest, FilePath
-from accord.model.verdict import Present
+from accord.model.verdict import Damaged, Present
+from accord.model.versions import merge
 from accord.store import scrubbing
 from accord.store.inventory import MAX_STEP_BYTES
 from accord.store.port import BLOCK_BYTES
@@ -75,6 +76,18 @@ async def test_a_file_that_is_changed_while_it_is_read_is_no_rot(tmp_path: Path)
         next(steps)
         disk.rewrite("large", b"2" * (2 * MAX_STEP_BYTES))
         assert [finding for step in steps for finding in step.findings] == []
+
+
+async def test_rot_is_found_although_news_of_the_history_come_meanwhile(tmp_path: Path) -> None:
+    content = b"1" * (2 * MAX_STEP_BYTES)
+    async with open_disk(tmp_path) as disk:
+        before = await put(disk.store, content)
+        disk.rot(HELLO)
+        steps = disk.store.scrub(EVERYTHING, None)
+        next(steps)
+        await take_in(disk.store, merge(before.clock, theirs(content)))
+        assert [finding.oddity for step in steps for finding in step.findings] == [Oddity.ROT]
+        assert isinstance(await looked(disk.store), Damaged)
 
 
 async def test_a_file_that_is_replaced_while_it_is_read_is_no_rot(tmp_path: Path) -> None:

@@ -156,9 +156,11 @@ class Scrubbing:
 
     def _reread(self, path: FilePath, record: Record, tally: _Tally) -> None:
         """Once more, by the one rule: it may have been the reading, somebody may just have recorded something else, and what the disk
-        could not read once, it may be able to read now."""
-        if self._index.get(path) != record:
+        could not read once, it may be able to read now. (News of the path's history say nothing of its bytes.)"""
+        now = self._index.get(path)
+        if now is None or (now.stat, now.digest, now.damaged) != (record.stat, record.digest, record.damaged):
             return
+        record = now
         held = self._examiner.hash_large(path, Progress(), reread=True)
         if isinstance(held, Opened):
             os.close(held.fd)
