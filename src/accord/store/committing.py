@@ -15,8 +15,8 @@ back if anything fails. A failed sync is never tried again: what the kernel did 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from accord.errors import StoreFailed
@@ -24,6 +24,7 @@ from accord.model.names import Digest, FilePath
 from accord.model.placement import current_contents
 from accord.model.verdict import Damaged, Known, is_known
 from accord.model.versions import EMPTY_CLOCK
+from accord.store.commit_queue import Outcome
 from accord.store.confinement import NotAFile
 from accord.store.examining import Examiner, Opened
 from accord.store.hashing import Progress
@@ -33,7 +34,7 @@ from accord.store.kept import Kept
 from accord.store.moving import End
 from accord.store.planning import Plan, Planner
 from accord.store.port import Change, Committed
-from accord.store.promises import Promised, Put
+from accord.store.promises import Job, Promised, Put
 from accord.store.records import RACY_WINDOW_NS, Record, Stat, nothing_there
 from accord.store.under_way import UnderWay
 from accord.store.unfinished import Unfinished
@@ -41,6 +42,10 @@ from accord.store.workshop import Workshop, store_failure
 
 _COARSE_NS = 1_000_000
 """A time that is a whole number of these may have been rounded by the file system."""
+
+
+Commit = Generator[Sequence[Put], list[Promised] | None, list[Committed] | None]
+"""One commit under way: tells what is to be promised, and goes on once it is told what was (None: it came too late)."""
 
 
 class Committer:
@@ -61,8 +66,24 @@ class Committer:
         self._under_way = under_way
         self._planner = Planner(shop, kept)
 
-    def commit(self, changes: Sequence[Change]) -> list[Committed] | None:
-        """See `port.Store.commit`."""
+    def commit_all(self, commits: Sequence[Sequence[Change]]) -> list[Outcome]:
+        """What becomes of each (see `port.Store.commit`): they share one transaction, and nothing else."""
+        outcomes: list[Outcome] = [None] * len(commits)
+        waiting: list[tuple[int, Commit, Sequence[Put]]] = []
+        with ExitStack() as ends:  # whatever goes wrong with one
+            for number, changes in enumerate(commits):
+                commit = self._steps(changes)
+                ends.callback(commit.close)
+                outcomes[number], puts = _gone_on(commit, None)
+                if puts is not None:
+                    waiting.append((number, commit, puts))
+            jobs = self._shop.index.commit_all([puts for *_, puts in waiting], self._shop.now_ns())
+            for (number, commit, _), job in zip(waiting, jobs, strict=True):
+                outcomes[number], _ = _gone_on(commit, job)
+        return outcomes
+
+    def _steps(self, changes: Sequence[Change]) -> Commit:
+        """One of them: up to its promise, and then on from there. Raises as `port.Store.commit`."""
         self._shop.health.refuse_if_unfit()
         self._unfinished.retry({change.path for change in changes})
         doing = f"writing '{changes[0].path}'" if changes else "writing nothing"
@@ -81,7 +102,7 @@ class Committer:
         with self._kept.guarding([digest for plan in told for digest in plan.contents]):
             with self._under_way.commit([change.path for change in changes]):
                 try:
-                    promised = self._bring_and_promise(told)
+                    promised = yield from self._bring_and_promise(told)
                 except OSError as error:
                     raise store_failure(error, doing) from error
                 if promised is None:
@@ -113,14 +134,16 @@ class Committer:
             raise failure
         return answers
 
-    def _bring_and_promise(self, plans: Sequence[Plan]) -> list[Promised] | None:
+    def _bring_and_promise(
+        self, plans: Sequence[Plan]
+    ) -> Generator[Sequence[Put], list[Promised] | None, list[Promised] | None]:
         promised = None
         try:
             for plan in plans:
                 self._bring(plan)
             self._kept.sync(digest for plan in plans for _, digest in plan.brought)
             self._shop.step("promise")
-            promised = self._shop.index.commit([_put(plan) for plan in plans], self._shop.now_ns())
+            promised = yield [_put(plan) for plan in plans]
         finally:
             if promised is None:
                 for plan in plans:
@@ -217,7 +240,7 @@ class Committer:
             try:
                 if Stat.of(os.fstat(fd)) == plan.seen:
                     self._shop.step("dress")
-                    if dress(fd, plan.dressed):
+                    if dress(fd, plan.dressed) is None:
                         self._shop.sync(fd)
                     plan.staged_stat = Stat.of(os.fstat(fd))
             finally:
@@ -275,3 +298,18 @@ class Committer:
 def _put(plan: Plan) -> Put:
     change = plan.change
     return Put(change.path, plan.record, plan.promised(), change.events, plan.intent, change.owed)
+
+
+def _gone_on(commit: Commit, job: Job | None) -> tuple[Outcome, Sequence[Put] | None]:
+    """What became of it, or what it wants to be promised. `job` is what it had wanted."""
+    try:
+        if job is None:
+            return None, next(commit)
+        if job.error is not None:
+            return None, commit.throw(job.error)
+        return None, commit.send(job.result)
+    except StopIteration as ended:
+        result: list[Committed] | None = ended.value
+        return result, None
+    except Exception as error:  # noqa: BLE001 - it is raised where the commit is waited for
+        return error, None

@@ -77,7 +77,7 @@ class DirectoryGlances:
         if fd >= 0:
             self._beneath.let_go(fd)
         if_gone = known.if_gone
-        return if_gone if fd == -errno.ENOENT and isinstance(if_gone, Absent) and not _has_vanished(known) else None
+        return if_gone if fd == -errno.ENOENT and isinstance(if_gone, Absent) else None
 
     def glance_answer(self, path: FilePath) -> Answer | None:
         known = self._index.known(path)
@@ -85,14 +85,9 @@ class DirectoryGlances:
             return None
         fd = self._beneath.probe_cached(path)
         if fd < 0:
-            if fd != -errno.ENOENT or _has_vanished(known):
+            if fd != -errno.ENOENT or known.if_gone is None:
                 return None
             return known.if_gone if type(known.if_gone) is Absent else nothing_there(known.record, self._now_ns())
         status = os.fstat(fd)
         self._beneath.let_go(fd)
         return known.present if known.vouching is not None and same_stat(known.vouching, status) else None
-
-
-def _has_vanished(known: Known) -> bool:
-    """Of a file that should be there and is not: where else its bytes are kept takes a longer look."""
-    return known.record is not None and known.record.stat is not None

@@ -174,9 +174,11 @@ class FileIncoming:
         with self._lock:
             self._shop.step("dress")
             fd = self._open()
-            if dress(fd, version, mode):
+            status = dress(fd, version, mode)
+            if status is None:
                 self._shop.sync(fd)
-            return os.fstat(fd)
+                status = os.fstat(fd)
+            return status
 
     def stat(self) -> os.stat_result:
         with self._lock:
@@ -237,8 +239,8 @@ class FileIncoming:
                 os.close(self._fd)
 
 
-def dress(fd: int, version: Version, mode: int | None = None) -> bool:
-    """Whether anything of it had to be changed."""
+def dress(fd: int, version: Version, mode: int | None = None) -> os.stat_result | None:
+    """The stat data where nothing of it had to be changed."""
     status = os.fstat(fd)
     now = status.st_mode & 0o777
     wanted = now if mode is None else mode & 0o777
@@ -248,7 +250,7 @@ def dress(fd: int, version: Version, mode: int | None = None) -> bool:
     at_ns = min(max(version.modified_ns, -_MAX_UTIME_NS), _MAX_UTIME_NS)
     if status.st_mtime_ns != at_ns:
         os.utime(fd, ns=(at_ns, at_ns))
-    return (wanted, at_ns) != (now, status.st_mtime_ns)
+    return status if (wanted, at_ns) == (now, status.st_mtime_ns) else None
 
 
 if TYPE_CHECKING:

@@ -99,16 +99,30 @@ class Index(IndexConnection):
 
     def commit(self, puts: Sequence[Put], now_ns: int) -> list[Promised] | None:
         """Write all of them, with all that belongs to them, durably; or None, and nothing, if any record is not the expected one."""
-        job = Job(puts, now_ns)
-        self._waiting.append(job)
+        (job,) = self.commit_all([puts], now_ns)
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def commit_all(self, wanted: Sequence[Sequence[Put]], now_ns: int) -> list[Job]:
+        """Each as `commit` does, in one transaction with the others: whether one came too late, or failed, is nothing to the others."""
+        jobs = [Job(puts, now_ns) for puts in wanted]
+        self._waiting += jobs
+        try:
+            for job in jobs:
+                if not job.done:
+                    self._write_or_fail(job)
+        finally:
+            for job in jobs:
+                with suppress(ValueError):
+                    self._waiting.remove(job)
+        return jobs
+
+    def _write_or_fail(self, job: Job) -> None:
         try:
             self._guarded(lambda: self._write_waiting(job))
-        finally:
-            with suppress(ValueError):
-                self._waiting.remove(job)
-        if job.error is not None:
-            raise translation(job.error) from job.error
-        return job.result
+        except StoreFailed as error:
+            job.error, job.done = error, True
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """A query. It sees what is not committed yet."""
@@ -264,7 +278,8 @@ class Index(IndexConnection):
             if isinstance(error, BROKEN):
                 raise
             self._fail(error)
-            job.error, job.done = error, True
+            job.error, job.done = translation(error), True
+            job.error.__cause__ = error
 
     def _write_jobs(self, jobs: Sequence[Job]) -> None:
         self._begin(0)

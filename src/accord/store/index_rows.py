@@ -64,12 +64,12 @@ RANGE = f"SELECT {_COLUMNS} FROM files WHERE path > ? AND path <= ? ORDER BY pat
 
 class Known(NamedTuple):
     """A cached record, ready for the hot path: the stat data that vouch and the answer they vouch for, or what an empty path means
-    (but for the age of a deletion)."""
+    (but for the age of a deletion; None where a file should be there: what it means that it is not takes a longer look)."""
 
     record: Record | None
     vouching: Stat | None
     present: Present | None
-    if_gone: Absent | Deleted
+    if_gone: Absent | Deleted | None
 
 
 @contextmanager

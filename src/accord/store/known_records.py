@@ -38,7 +38,8 @@ class KnownRecords:
     def remember(self, path: str, record: Record | None) -> Known:
         vouching = record.vouching() if record else None
         present = record.present() if record and vouching else None
-        known = Known(record, vouching, present, nothing_there(record, 0))
+        if_gone = None if record is not None and record.stat is not None else nothing_there(record, 0)
+        known = Known(record, vouching, present, if_gone)
         if len(self._young) >= CACHED_RECORDS // 2:
             self._old, self._young = self._young, {}
         self._young[path] = known

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import apsw
 
+from accord.errors import StoreFailed
 from accord.model.history import Event
 from accord.model.names import FilePath, ServerName
 from accord.model.versions import EMPTY_CLOCK
@@ -48,7 +49,7 @@ class Job:
         self.puts = puts
         self.now_ns = now_ns
         self.done = False
-        self.error: Exception | None = None
+        self.error: StoreFailed | None = None
         self.result: list[Promised] | None = None
         self.owed: list[Owed] = []
 
