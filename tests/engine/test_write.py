@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from accord.engine.write import FRESH_S, Refused, Wish
+from accord.engine.write import FRESH_S, Refused, Wish, Written
 from accord.errors import Conflict, ContentMismatch, DiskFull, TooFewCopies
 from accord.model.history import Deed
 from accord.model.names import Digest, DigestPrefix, FilePath
@@ -14,7 +14,7 @@ from accord.model.verdict import EMPTY_FOLDER, FOLDER, Absent, Deleted, Kind, Pr
 from accord.model.writing import Conditions, Refusal
 from accord.store.port import BLOCK_BYTES
 from accord.testing.memory_bytes import digest_of
-from tests.engine.servers import PATH, servers
+from tests.engine.servers import PATH, Node, servers
 
 LARGE = bytes(range(251)) * (3 * BLOCK_BYTES // 251) + b"and the end"
 
@@ -369,6 +369,49 @@ async def test_a_write_does_not_bury_what_vanished_here_while_it_came_and_others
         with pytest.raises(Refused) as refused:
             await writing.finish()
         assert refused.value.refusal is Refusal.EXISTS
+
+
+async def at_once(node: Node, content: bytes, conditions: Conditions | None = None) -> Written:
+    """All of it is there when the write begins."""
+    writing = await node.writer.begin(PATH, Wish(conditions or Conditions()), size=len(content), is_here=True)
+    await writing.write(content)
+    return await writing.finish()
+
+
+async def test_a_file_that_nobody_has_looked_at_yet_is_superseded_and_kept_by_a_write_that_took_it_for_new() -> None:
+    async with servers(2) as some:
+        some[0].store.put_outside(PATH, b"found")
+        assert some[0].store.is_likely_new(PATH)
+        written = await at_once(some[0], b"new")
+        assert not written.is_new
+        history = (await some[1].historian.history(PATH)).chapters
+        assert [one.event.version.digest for one in history] == [digest_of(b"new"), digest_of(b"found")]
+        assert some[0].store.kept[PATH][digest_of(b"found")].content == b"found"
+
+
+@pytest.mark.parametrize("where", [0, 1])
+async def test_what_was_taken_for_new_and_is_there_refuses_a_write_of_something_new(where: int) -> None:
+    async with servers(2) as some:
+        some[where].store.put_outside(PATH, b"found")
+        with pytest.raises(Refused) as refused:
+            await at_once(some[0], b"new", Conditions(is_new=True))
+        assert refused.value.refusal is Refusal.EXISTS
+        assert [node.store.open_stagings for node in some.nodes] == [0, 0]
+
+
+async def test_nobody_is_refused_because_a_file_was_taken_for_new() -> None:
+    async with servers(2) as some:
+        some[0].store.put_outside(PATH, b"found")
+        written = await at_once(some[0], b"new", Conditions(matches=frozenset({digest_of(b"found")})))
+        assert written.stored == ("server1", "server2")
+
+
+async def test_a_folder_in_the_place_of_what_was_taken_for_new_is_a_conflict() -> None:
+    async with servers(2) as some:
+        some[0].store.cold = True
+        some[0].store.answer_always(PATH, Absent(FOLDER))
+        with pytest.raises(Conflict):
+            await at_once(some[0], b"new")
 
 
 async def test_a_folder_in_the_way_on_another_server_does_not_keep_a_file_from_being_deleted() -> None:
