@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from accord.errors import Conflict
+from accord.errors import Conflict, StoreFailed
 from accord.model.names import FilePath
 from accord.model.verdict import Present
 from accord.model.versions import EMPTY_CLOCK
@@ -131,7 +131,7 @@ async def test_on_a_slow_disk_all_threads_are_used() -> None:
     assert not busy.acquire(blocking=False)
     release.set()
     assert len(await asyncio.gather(*waiting)) == 100
-    queue.close()
+    await queue.close()
 
 
 async def test_what_nobody_waits_for_any_more_is_not_made() -> None:
@@ -152,7 +152,7 @@ async def test_what_nobody_waits_for_any_more_is_not_made() -> None:
     release.set()
     await asyncio.gather(*waiting)
     assert (len(seen), left.cancelled()) == (capacity, True)
-    queue.close()
+    await queue.close()
 
 
 async def test_a_failure_that_nobody_meant_is_told_to_all_who_wait() -> None:
@@ -163,4 +163,18 @@ async def test_a_failure_that_nobody_meant_is_told_to_all_who_wait() -> None:
     waiting = [asyncio.ensure_future(queue.commit([])) for _ in range(3)]
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(one) for one in outcomes] == [ZeroDivisionError] * 3
-    queue.close()
+    await queue.close()
+
+
+async def test_closing_waits_for_all_that_has_come_and_takes_nothing_more(tmp_path: Path) -> None:
+    async with open_disk(tmp_path) as disk:
+        changes = [await change(disk.store, f"file{number}", b"x") for number in range(40)]
+        more = await change(disk.store, "more", b"x")
+        waiting = [asyncio.ensure_future(disk.store.commit([one])) for one in changes]
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(disk.store.close())
+        assert all([await one for one in waiting])
+        await closing
+        with pytest.raises(StoreFailed):
+            await disk.store.commit([more])
+        assert not disk.content("more")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from accord.errors import StoreFailed
 from accord.model.names import FilePath
 from accord.model.placement import current_contents
 from accord.store.port import SMALL_CONTENT_BYTES, Change, Committed
@@ -42,9 +43,14 @@ class CommitQueue:
         self._batches = 0
         """So many are under way."""
         self._impatience: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self._last: asyncio.Future[None] | None = None
+        """Who closes waits for it."""
 
     async def commit(self, changes: Sequence[Change]) -> list[Committed] | None:
         """See `port.Store.commit`."""
+        if self._is_closed:
+            raise StoreFailed("This server is stopping.")
         loop = asyncio.get_running_loop()
         if not _is_small(changes):
             (outcome,) = await loop.run_in_executor(self._threads, self._commit_all, [changes])
@@ -56,15 +62,21 @@ class CommitQueue:
         self._go_on(loop)
         return await future
 
-    def close(self) -> None:
-        """Waits for what is under way. Blocking."""
-        self._threads.shutdown(wait=True)
+    async def close(self) -> None:
+        """Returns once all that has come is done; nothing more is taken."""
+        self._is_closed = True
+        if self._batches or self._waiting:
+            self._last = asyncio.get_running_loop().create_future()
+            await self._last
+        await asyncio.to_thread(self._threads.shutdown)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._waiting and self._batches < BATCHES:
             self._begin(loop)
         if self._waiting and self._impatience is None:
             self._impatience = loop.call_later(PATIENCE_S, self._wait_no_more, loop)
+        if not (self._batches or self._waiting) and self._last is not None and not self._last.done():
+            self._last.set_result(None)
 
     def _wait_no_more(self, loop: asyncio.AbstractEventLoop) -> None:
         self._impatience = None

@@ -211,15 +211,15 @@ class DirectoryStore(DirectoryInventory, DirectoryGlances):
             return
         self._closed = True
         await ended(self._flushing)
+        self._examiner.closing.set()
+        await self._commits.close()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._examiner.closing.set()
         self._parts.pool.stop_taking()
         self._parts.indexing.stop()
         self._parts.pool.close()
         self._threads.shutdown(wait=True)
-        self._commits.close()
         self._parts.shop.disk.shutdown(wait=True)
         try:
             with suppress(StoreFailed):
