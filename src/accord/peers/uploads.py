@@ -27,7 +27,7 @@ from accord.peers.stream import Stream
 from accord.peers.wire import Adopt, Adopted, Failed, Put, PutEnd, Staged, Working, decode, replies
 
 HELD_BACK_BYTES = 64 * 1024
-"""Less than this waits for more, or for the end of the content."""
+"""Less than this waits for more, or for the change that it belongs to."""
 REPLAY_BYTES = 1024 * 1024
 """So much is kept to be sent again, on a connection that rested and turns out to be closed."""
 GRACE_S = 0.005

@@ -18,7 +18,7 @@ from accord.model.names import DIGEST_BYTES
 from accord.peers.call_messages import Call, Returned
 from accord.peers.message import DigestBytes, Message, Natural
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 STREAM_PATH = "/peer/stream"
 UPGRADE_TOKEN = "accord-peer"
 

@@ -2,22 +2,27 @@
 
 For the event loop's thread. What is larger, or may have bytes to copy, has a thread to itself: nobody waits for it but whoever wants
 it. On a slow disk a second batch does not wait for the first one's end: the kernel makes durable together what several threads ask for.
+
+No two are under way at once whose paths are the same, or one above the other: each looks at the disk before it promises, and would
+not see that the other is about to put a file where this one needs a folder.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 from accord.errors import StoreFailed
-from accord.model.names import FilePath
 from accord.model.placement import current_contents
+from accord.model.versions import merge
 from accord.store.port import SMALL_CONTENT_BYTES, Change, Committed
 
 THREADS = 4
+"""Each step of a commit gives the interpreter's lock away and waits for it again: with more threads they mostly wake each other."""
 MAX_TOGETHER = 4
 """So many share one turn at most: the first is told only when the last is done."""
 BATCHES = 2
@@ -27,10 +32,13 @@ PATIENCE_S = 0.01
 
 Outcome = list[Committed] | None | Exception
 """Of one commit: what `port.Store.commit` gives, or raises."""
-
-
 _Result = asyncio.Future[list[Committed] | None]
-_Waiting = tuple[Sequence[Change], _Result]
+
+
+class _Waiting(NamedTuple):
+    changes: Sequence[Change]
+    result: _Result
+    is_small: bool
 
 
 class CommitQueue:
@@ -40,8 +48,11 @@ class CommitQueue:
         self._commit_all = commit_all
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="accord-commit")
         self._waiting: deque[_Waiting] = deque()
+        self._taken = _Places()
+        """By those under way."""
         self._batches = 0
-        """So many are under way."""
+        """So many are under way, with small ones in them."""
+        self._running = 0
         self._impatience: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._last: asyncio.Future[None] | None = None
@@ -52,79 +63,126 @@ class CommitQueue:
         if self._is_closed:
             raise StoreFailed("This server is stopping.")
         loop = asyncio.get_running_loop()
-        if not _is_small(changes):
-            (outcome,) = await loop.run_in_executor(self._threads, self._commit_all, [changes])
-            if isinstance(outcome, Exception):
-                raise outcome
-            return outcome
-        future: _Result = loop.create_future()
-        self._waiting.append((changes, future))
+        result: _Result = loop.create_future()
+        self._waiting.append(_Waiting(changes, result, _is_small(changes)))
         self._go_on(loop)
-        return await future
+        return await result
 
     async def close(self) -> None:
         """Returns once all that has come is done; nothing more is taken."""
         self._is_closed = True
-        if self._batches or self._waiting:
+        if self._running or self._waiting:
             self._last = asyncio.get_running_loop().create_future()
             await self._last
         await asyncio.to_thread(self._threads.shutdown)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._waiting and self._batches < BATCHES:
-            self._begin(loop)
+        while self._waiting and self._begin(loop, BATCHES):
+            pass
         if self._waiting and self._impatience is None:
             self._impatience = loop.call_later(PATIENCE_S, self._wait_no_more, loop)
-        if not (self._batches or self._waiting) and self._last is not None and not self._last.done():
+        if not (self._running or self._waiting) and self._last is not None and not self._last.done():
             self._last.set_result(None)
 
     def _wait_no_more(self, loop: asyncio.AbstractEventLoop) -> None:
         self._impatience = None
-        if self._batches < THREADS:
-            self._begin(loop)
+        if self._waiting:
+            self._begin(loop, THREADS)
         self._go_on(loop)
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        some: list[_Waiting] = []
-        paths: set[FilePath] = set()
-        while self._waiting and len(some) < MAX_TOGETHER:
-            changes, future = self._waiting[0]
-            own = {change.path for change in changes}
-            if own & paths:
-                break  # one after the other
-            self._waiting.popleft()
-            if not future.done():  # or nobody waits for it any more
-                some.append((changes, future))
-                paths |= own
-        if not some:
-            return
-        self._batches += 1
-        batch = loop.run_in_executor(self._threads, self._commit_all, [changes for changes, _ in some])
-        batch.add_done_callback(partial(self._ended, loop, [future for _, future in some]))
+    def _begin(self, loop: asyncio.AbstractEventLoop, most_batches: int) -> bool:
+        """Begin a batch, unless so many are under way already, or a large commit; whether there was one."""
+        if self._batches >= most_batches and all(one.is_small for one in self._waiting):
+            return False
+        left: deque[_Waiting] = deque()
+        batch: list[_Waiting] = []
+        reserved = _Places()  # nobody overtakes whoever waits for the same place
+        while self._waiting and len(batch) < MAX_TOGETHER:
+            one = self._waiting.popleft()
+            if one.result.done():
+                continue  # nobody waits for it any more
+            paths = [change.path for change in one.changes]
+            goes = not (self._taken.touches(paths) or reserved.touches(paths))
+            if goes and one.is_small and self._batches < most_batches:
+                batch.append(one)
+                self._taken.add(paths)
+            elif goes and not one.is_small and not batch:
+                batch.append(one)
+                self._taken.add(paths)
+                break
+            else:
+                left.append(one)
+                reserved.add(paths)
+        self._waiting.extendleft(reversed(left))
+        if not batch:
+            return False
+        is_small = batch[0].is_small
+        self._batches += is_small
+        self._running += 1
+        done = loop.run_in_executor(self._threads, self._commit_all, [one.changes for one in batch])
+        done.add_done_callback(partial(self._ended, loop, batch))
+        return True
 
     def _ended(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        futures: Sequence[_Result],
-        batch: asyncio.Future[list[Outcome]],
+        self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Waiting], done: asyncio.Future[list[Outcome]]
     ) -> None:
-        self._batches -= 1
-        error = asyncio.CancelledError() if batch.cancelled() else batch.exception()
-        outcomes = batch.result() if error is None else [error] * len(futures)
-        for future, outcome in zip(futures, outcomes, strict=True):
-            if future.done():
+        self._running -= 1
+        self._batches -= batch[0].is_small
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        outcomes = done.result() if error is None else [error] * len(batch)
+        for one, outcome in zip(batch, outcomes, strict=True):
+            self._taken.remove([change.path for change in one.changes])
+            if one.result.done():
                 continue
             if isinstance(outcome, BaseException):
-                future.set_exception(outcome)
+                one.result.set_exception(outcome)
             else:
-                future.set_result(outcome)
+                one.result.set_result(outcome)
         self._go_on(loop)
+
+
+class _Places:
+    """Paths, and which of them lie above or below others."""
+
+    def __init__(self) -> None:
+        self._paths: Counter[str] = Counter()
+        self._above: Counter[str] = Counter()
+
+    def add(self, paths: Collection[str]) -> None:
+        self._paths.update(paths)
+        self._above.update(folder for path in paths for folder in _folders_above(path))
+
+    def remove(self, paths: Collection[str]) -> None:
+        for counter, gone in (
+            (self._paths, paths),
+            (self._above, [one for path in paths for one in _folders_above(path)]),
+        ):
+            for one in gone:
+                counter[one] -= 1
+                if not counter[one]:
+                    del counter[one]
+
+    def touches(self, paths: Collection[str]) -> bool:
+        """Whether one of them is one of these, or above or below one."""
+        if not self._paths:
+            return False
+        return any(
+            path in self._paths or path in self._above or any(folder in self._paths for folder in _folders_above(path))
+            for path in paths
+        )
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    end = path.rfind("/")
+    while end > 0:
+        yield path[:end]
+        end = path.rfind("/", 0, end)
 
 
 def _is_small(changes: Sequence[Change]) -> bool:
     """Whether all the bytes that it takes come along, and are few."""
     return all(
-        len(current_contents(change.clock)) <= len(change.incoming)
+        len(current_contents(merge(change.before, change.clock))) <= len(change.incoming)
         and all(one.size <= SMALL_CONTENT_BYTES for one in change.incoming)
         for change in changes
     )

@@ -15,7 +15,8 @@ back if anything fails. A failed sync is never tried again: what the kernel did 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
@@ -45,7 +46,8 @@ _COARSE_NS = 1_000_000
 
 
 Commit = Generator[Sequence[Put], list[Promised] | None, list[Committed] | None]
-"""One commit under way: tells what is to be promised, and goes on once it is told what was (None: it came too late)."""
+"""One commit under way: tells what is to be promised, and goes on once it is told what was (None: it came too late). It may stop once
+more before its end: then its path is at rest, and it wants another look at it."""
 
 
 class Committer:
@@ -67,7 +69,8 @@ class Committer:
         self._planner = Planner(shop, kept)
 
     def commit_all(self, commits: Sequence[Sequence[Change]]) -> list[Outcome]:
-        """What becomes of each (see `port.Store.commit`): they share one transaction, and nothing else."""
+        """What becomes of each (see `port.Store.commit`): they share one transaction, and the failure of one is nothing to the others.
+        No path of one is that of another, or above or below it."""
         outcomes: list[Outcome] = [None] * len(commits)
         waiting: list[tuple[int, Commit, Sequence[Put]]] = []
         with ExitStack() as ends:  # whatever goes wrong with one
@@ -78,8 +81,13 @@ class Committer:
                 if puts is not None:
                     waiting.append((number, commit, puts))
             jobs = self._shop.index.commit_all([puts for *_, puts in waiting], self._shop.now_ns())
+            looking = []
             for (number, commit, _), job in zip(waiting, jobs, strict=True):
-                outcomes[number], _ = _gone_on(commit, job)
+                outcomes[number], more = _gone_on(commit, job)
+                if more is not None:
+                    looking.append((number, commit))
+            for number, commit in looking:
+                outcomes[number], _ = _gone_on(commit, None)
         return outcomes
 
     def _steps(self, changes: Sequence[Change]) -> Commit:
@@ -108,6 +116,8 @@ class Committer:
                 if promised is None:
                     return None
                 answers = self._finish_all(told, promised, doing)
+            if None in answers:
+                yield ()  # the others first: a look may take long
             return [
                 Committed(answer or self._answer(plan.change.path), promise.debt)
                 for plan, answer, promise in zip(told, answers, promised, strict=True)
@@ -146,8 +156,9 @@ class Committer:
             promised = yield [_put(plan) for plan in plans]
         finally:
             if promised is None:
+                guards = Counter(digest for plan in plans for digest in plan.contents)
                 for plan in plans:
-                    self._take_back(plan)
+                    self._take_back(plan, guards)
         return promised
 
     def _bring(self, plan: Plan) -> None:
@@ -206,11 +217,11 @@ class Committer:
         finally:
             os.close(fd)
 
-    def _take_back(self, plan: Plan) -> None:
+    def _take_back(self, plan: Plan, guards: Mapping[Digest, int]) -> None:
         """Nothing was promised: the incoming are usable again, and nothing else is left."""
         for incoming, digest in plan.brought:
-            with suppress(OSError):
-                self._kept.give_back(incoming.name, digest)
+            with suppress(OSError, StoreFailed):
+                self._kept.give_back(incoming, digest, guards[digest])
         plan.brought.clear()
         if plan.staged is not None and plan.staged not in plan.incoming.values():
             plan.staged.end()

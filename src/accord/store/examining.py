@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from accord.errors import StoreFailed
@@ -201,9 +201,12 @@ class Examiner:
             return None
         with self._still_kept(replace(before, digest=None)) as after:
             after = replace(before, aside=after.aside)
-            if after != before and not self._index.replace(path, before, after, durable=False):
+            if after == before:
                 return before
-        return after
+            with suppress(StoreFailed):  # what cannot be written down is not counted on
+                if self._write_down(path, before, after):
+                    return after
+        return before
 
     @contextmanager
     def _still_kept(self, record: Record) -> Iterator[Record]:
@@ -239,7 +242,8 @@ class Examiner:
             self._index.standing.note_finding(finding)
 
     def _write_down(self, path: FilePath, before: Record | None, after: Record) -> bool:
-        if not makes_event(before, after) and after.damaged is None:
+        is_kept = before is not None and before.aside != after.aside  # what is needed is known from what a commit notes
+        if not makes_event(before, after) and after.damaged is None and not is_kept:
             return self._index.replace(path, before, after, durable=False)
         now_ns = self._now_ns()
         put = Put(path, before, after, outside_events(before, after, now_ns))

@@ -83,6 +83,11 @@ class Health:
         if reason is not None:
             raise StoreFailed(f"This server no longer takes anything in: {reason}.")
 
+    def refuse_after_failed_sync(self) -> None:
+        """Raises `StoreFailed`."""
+        if self._broken is not None:
+            raise StoreFailed(f"This server no longer takes anything in: {self._broken}.")
+
     def degraded(self) -> str | None:
         """The worst that is known, as a clause, or None."""
         failure = self._index.failure

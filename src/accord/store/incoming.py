@@ -137,6 +137,21 @@ class FileIncoming:
                     self._put(block)
                 self.size += len(block)
 
+    def become_a_copy(self, clone: Callable[[int, int], bool]) -> None:
+        """Of itself: the file that it was belongs to somebody else now. Finished, like that. Raises `OSError`, `StoreFailed`."""
+        with self._lock:
+            fd, self._fd, self.name = self._open(), None, new_name()
+            try:
+                is_cloned, at = clone(fd, self._open()), 0
+                while block := os.pread(fd, BLOCK_BYTES, at):
+                    if not is_cloned:
+                        self._put(block)
+                    at += len(block)
+                self._flush()
+                self._shop.sync(self._open())
+            finally:
+                os.close(fd)
+
     def link_to(self, folder_fd: int, name: str) -> bool:
         """Be a second name of that file, instead of bytes of its own; whether the file system can."""
         with self._lock:

@@ -121,7 +121,7 @@ class Index(IndexConnection):
     def _write_or_fail(self, job: Job) -> None:
         try:
             self._guarded(lambda: self._write_waiting(job))
-        except StoreFailed as error:
+        except Exception as error:  # noqa: BLE001 - it is nothing to those whose jobs are done
             job.error, job.done = error, True
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
@@ -264,22 +264,25 @@ class Index(IndexConnection):
         jobs = [job for job in list(self._waiting) if not job.done]  # the others' threads have not been told yet
         try:
             self._write_jobs(jobs)
-        except apsw.Error as error:
+        except Exception as error:
             if len(jobs) == 1 or isinstance(error, BROKEN):
                 raise
-            self._fail(error)
+            if isinstance(error, apsw.Error):
+                self._fail(error)
             for job in jobs:
                 self._write_alone(job)
 
     def _write_alone(self, job: Job) -> None:
         try:
             self._write_jobs([job])
+        except BROKEN:
+            raise
         except apsw.Error as error:
-            if isinstance(error, BROKEN):
-                raise
             self._fail(error)
             job.error, job.done = translation(error), True
             job.error.__cause__ = error
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever wants the job
+            job.error, job.done = error, True
 
     def _write_jobs(self, jobs: Sequence[Job]) -> None:
         self._begin(0)

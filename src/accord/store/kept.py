@@ -77,10 +77,15 @@ class Kept:
             self._shop.step("keep")
             return move_in(self._shop.staging_fd, name, self._fd, _place(digest))
 
-    def give_back(self, name: str, digest: Digest) -> None:
-        """To staging again. Raises `OSError`."""
-        self._shop.step("give back")
-        os.rename(_place(digest), name, src_dir_fd=self._fd, dst_dir_fd=self._shop.staging_fd)
+    def give_back(self, incoming: FileIncoming, digest: Digest, guards: int) -> None:
+        """To staging again, as it was; a copy, where somebody else has come to count on what is here. `guards` are the caller's own.
+        Raises `OSError`, `StoreFailed`."""
+        with self._lock:
+            self._shop.step("give back")
+            if self._guarded[digest] <= guards and not self.is_needed(digest):
+                os.rename(_place(digest), incoming.name, src_dir_fd=self._fd, dst_dir_fd=self._shop.staging_fd)
+                return
+        incoming.become_a_copy(clone)
 
     def sync(self, digests: Iterable[Digest]) -> None:
         """Make their names durable. Raises `StoreFailed`."""

@@ -11,6 +11,7 @@ it behind Accord's back, and it goes back; the promised content is then kept asi
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from dataclasses import replace
@@ -92,7 +93,12 @@ class Mover:
         shop, path = self._shop, intent.path
         if intent.was_kept and intent.digest is not None:
             self._kept.drop_name(intent.digest, intent.inode)
-        folder = shop.folder_for(path)
+        try:
+            folder = shop.folder_for(path)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # somebody put something else in the place of a folder
+                return self._overrule(intent)
+            raise
         try:
             shop.step("move in")
             if move_in(shop.staging_fd, intent.name, folder, path.name):

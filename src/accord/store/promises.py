@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import apsw
 
-from accord.errors import StoreFailed
 from accord.model.history import Event
 from accord.model.names import FilePath, ServerName
 from accord.model.versions import EMPTY_CLOCK
@@ -49,7 +48,7 @@ class Job:
         self.puts = puts
         self.now_ns = now_ns
         self.done = False
-        self.error: StoreFailed | None = None
+        self.error: Exception | None = None
         self.result: list[Promised] | None = None
         self.owed: list[Owed] = []
 

@@ -70,7 +70,9 @@ class Workshop:
     """Nothing but writing in them, so that whoever waits for one never waits for itself."""
 
     def sync(self, fd: int) -> None:
-        """Raises `StoreFailed`, and the store takes nothing in any more until it is started again."""
+        """Raises `StoreFailed`, and the store takes nothing in any more until it is started again. Once one has failed, none is tried:
+        it would say of what the other could not write that it is durable."""
+        self.health.refuse_after_failed_sync()
         self.step("sync")
         try:
             self.fsync(fd)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from accord.testing.simulation.server import Server
 
 
+HELD_BACK_BYTES = 4_000
+
+
 class Exchange(Protocol):
     """`SimPeers._exchange` with the peer that is meant."""
 
@@ -43,33 +46,50 @@ class SimUpload:
         self._size = size
         self._network = network
         self._exchange = exchange
+        self._held: list[bytes] = []
+        self._meant: Digest | None = None
+        """The digest of what goes along with the change."""
         self._coming: Incoming | None = None
         self._staged: list[Incoming] = []
         self._server: Server | None = None
         self._broken: Conflict | PeerFailed | None = None
 
     async def write(self, block: bytes) -> None:
-        async def take(server: Server) -> None:
-            await (await self._begun(server)).write(block)
+        self._held.append(block)
+        if sum(map(len, self._held)) > HELD_BACK_BYTES or self._coming is not None:
+            await self._do(self._take)
 
-        await self._do(take)
+    async def _take(self, server: Server) -> None:
+        coming = await self._begun(server)
+        held, self._held = self._held, []
+        for block in held:
+            await coming.write(block)
 
     def finish_later(self, digest: Digest) -> bool:
-        return False
+        if self._coming is not None or self._broken is not None:
+            return False
+        self._meant = digest
+        return True
 
     async def finish(self, digest: Digest) -> None:
-        async def end(server: Server) -> Digest:
-            coming = await self._begun(server)
-            return await coming.finish()
+        async def end(server: Server) -> None:
+            await self._end(server, digest)
 
-        if await self._do(end) != digest:
-            raise await self._break(PeerFailed("got other bytes than were meant"))
-        if self._coming is not None:
-            self._staged.append(self._coming)
+        await self._do(end)
+
+    async def _end(self, server: Server, digest: Digest) -> None:
+        await self._take(server)
+        assert self._coming is not None
+        if await self._coming.finish() != digest:
+            raise PeerFailed("got other bytes than were meant")
+        self._staged.append(self._coming)
         self._coming, self._size = None, None
 
     async def adopt(self, path: FilePath, clock: Clock, events: Sequence[Event]) -> Answer:
         async def take_over(server: Server) -> Answer:
+            meant, self._meant = self._meant, None
+            if meant is not None:
+                await self._end(server, meant)
             self._here(server)
             staged, self._staged = self._staged, []
             return await server.updater.adopt(self._me, path, clock, events, staged)
