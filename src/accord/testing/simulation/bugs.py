@@ -55,7 +55,7 @@ class Bug:
 BUGS: tuple[Bug, ...] = (
     Bug("file not synced", "content is not synced before it is promised", 10, unsynced(File)),
     Bug("folder not synced", "names are not synced before a write is acknowledged", 20, unsynced(Folder)),
-    Bug("index not synced", "the index's last commit is lost in a crash", 20, index_a_commit_behind),
+    Bug("index not synced", "the index's last commit is lost in a crash", 20, index_a_commit_behind, ("crashes",)),
     Bug(
         "newest time decides",
         "of rivals the one with the newest modified time is shown, and nothing else",
