@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from accord.errors import Conflict, StoreFailed
+from accord.errors import Conflict, DiskFull, StoreFailed
 from accord.model.names import FilePath
 from accord.model.verdict import Present, keeps
 from accord.model.versions import EMPTY_CLOCK, found, merge
@@ -358,3 +358,27 @@ async def test_what_cannot_be_finished_holds_up_nothing_else(tmp_path: Path, mon
             disk.store._flush()
         assert disk.store._index.read(lambda db: db.execute("SELECT count(*) FROM pending").get) == 0
         monkeypatch.undo()
+
+
+async def test_bytes_that_cannot_be_copied_when_they_are_taken_back_are_of_no_more_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of them must not pass for the whole."""
+
+    def full(block: bytes) -> None:
+        raise DiskFull("There is no space left.")
+
+    async with open_disk(tmp_path) as disk:
+        one = await change(disk.store, "file", b"x")
+        incoming: Any = one.incoming[0]
+        await incoming.finish()
+        staged = tmp_path / ".accord" / "staging"
+        (staged / incoming.name).rename(tmp_path / "taken")
+        monkeypatch.setattr(incoming, "_put", full)
+        with pytest.raises(DiskFull):
+            incoming.become_a_copy(lambda source, into: False)
+        (outcome,) = await at_once(disk.store, one)
+        assert isinstance(outcome, StoreFailed)
+        assert disk.content("file") is None
+        await incoming.abort()
+        assert list(staged.iterdir()) == []

@@ -138,7 +138,8 @@ class FileIncoming:
                 self.size += len(block)
 
     def become_a_copy(self, clone: Callable[[int, int], bool]) -> None:
-        """Of itself: the file that it was belongs to somebody else now. Finished, like that. Raises `OSError`, `StoreFailed`."""
+        """Of itself: the file that it was belongs to somebody else now. Finished, like that. Raises `OSError`, `StoreFailed`; then it
+        has ended."""
         with self._lock:
             fd, self._fd, self.name = self._open(), None, new_name()
             try:
@@ -149,6 +150,9 @@ class FileIncoming:
                     at += len(block)
                 self._flush()
                 self._shop.sync(self._open())
+            except BaseException:
+                self._end()
+                raise
             finally:
                 os.close(fd)
 
@@ -170,11 +174,14 @@ class FileIncoming:
     def end(self) -> None:
         """Nothing is left of it in staging."""
         with self._lock:
-            self._has_ended = True
-            self._held.clear()
-            if self._fd is not None:
-                self._close(self._fd)
-                self._shop.drop_staged(self.name)
+            self._end()
+
+    def _end(self) -> None:
+        self._has_ended, self.finished = True, None
+        self._held.clear()
+        if self._fd is not None:
+            self._close(self._fd)
+            self._shop.drop_staged(self.name)
 
     def release(self) -> None:
         """A commit has promised the staged file: it is no longer ours to drop."""
