@@ -10,12 +10,14 @@ import pytest
 
 from accord.errors import Conflict, DiskFull, PeerFailed, PeerUnreachable, StoreFailed
 from accord.model.names import FilePath
+from accord.model.verdict import Present
 from accord.peers import transfers
+from accord.peers.answers import encode_answer
 from accord.peers.inbox import MAX_BUFFERED_BYTES
 from accord.peers.port import PeerState
 from accord.peers.stream import WRITE_BUFFER_BYTES
 from accord.peers.uploads import HELD_BACK_BYTES
-from accord.peers.wire import Staged
+from accord.peers.wire import Adopted, Staged
 from accord.store.port import BLOCK_BYTES
 from tests.peers.by_hand import Frames, answering
 from tests.peers.loopback import (
@@ -87,6 +89,62 @@ async def test_a_small_content_travels_in_one_write() -> None:
         await upload.close()
     assert len(pieces) == 1
     assert pieces[0] > len(SMALL) + 32
+
+
+async def test_a_small_content_that_nobody_waits_for_travels_with_its_change() -> None:
+    """One write, one answer."""
+    pieces: list[bytes] = []
+
+    async def counting(frames: Frames) -> None:
+        pieces.append(await frames._reader.read(65536))
+        answer = encode_answer(Present(digest_of(SMALL), len(SMALL), 7, made()[0]))
+        frames.say(Adopted(answer))
+        await frames.request()
+
+    async with behaving(answering(counting)) as port, linked(port, ping_every_s=60) as peers:
+        await settled(peers, PeerState.UP)
+        upload = peers.upload(OTHER, len(SMALL))
+        await upload.write(SMALL)
+        assert upload.finish_later(digest_of(SMALL))
+        assert not pieces
+        answer = await upload.adopt(PATH, *made())
+        await upload.close()
+    assert isinstance(answer, Present)
+    assert answer.digest == digest_of(SMALL)
+    assert len(pieces) == 1
+    assert SMALL in pieces[0]
+    assert PATH.encode() in pieces[0]
+
+
+async def test_a_content_that_goes_with_its_change_is_adopted_and_proven() -> None:
+    store, changes = SmallStore(), SmallChanges()
+    async with listening(service(store, changes=changes)) as port, linked(port) as peers:
+        for content in (SMALL, b"x" * (HELD_BACK_BYTES - 64)):
+            upload = peers.upload(OTHER, len(content))
+            await upload.write(content)
+            assert upload.finish_later(digest_of(content))
+            await upload.adopt(PATH, *made(content))
+            await upload.close()
+        wrong = peers.upload(OTHER, len(SMALL))
+        await wrong.write(SMALL)
+        assert wrong.finish_later(digest_of(b"something else"))
+        with pytest.raises(PeerFailed, match=r"^got other bytes than were meant$"):
+            await wrong.adopt(PATH, *made())
+        await wrong.close()
+        await until(lambda: not store.staging)
+    assert [contents for *_, contents in changes.adopted] == [[SMALL], [b"x" * (HELD_BACK_BYTES - 64)]]
+
+
+async def test_what_is_on_its_way_or_was_never_begun_cannot_be_finished_later() -> None:
+    async with listening(service(SmallStore())) as port, linked(port) as peers:
+        upload = peers.upload(OTHER, None)
+        assert not upload.finish_later(digest_of(b""))
+        await upload.write(LARGE)
+        assert not upload.finish_later(digest_of(LARGE))
+        await upload.finish(digest_of(LARGE))
+        await upload.adopt(PATH, *made(LARGE))
+        await upload.close()
+        assert not upload.finish_later(digest_of(LARGE))
 
 
 async def test_uploads_use_connections_again() -> None:

@@ -64,8 +64,7 @@ def refusal(verdict: Verdict, conditions: Conditions, *, deletes: bool) -> Refus
 def covered(verdict: Verdict, conditions: Conditions) -> Context:
     """What the write supersedes. A writer's own context counts as far as somebody who answered knows its events: counters beyond them
     would swallow writes that are yet to be made. Content that was found has no such counters: that the writer saw it is enough, though
-    who has it is away. And what was seen by another name was seen: a server that
-    lost its index finds what somebody had written."""
+    who has it is away. And what was seen by another name was seen: a server that lost its index finds what somebody had written."""
     known = verdict.seen()
     if conditions.seen is None:
         return known
