@@ -178,6 +178,8 @@ def _nothing_comes_back(world: World, path: FilePath, shown: set[Digest | None],
         makers = certain | {deed.id for deed in deeds if digest in deed.may_be}
         if digest is not None and not certain and _was_found(world, path, digest):
             continue  # it was there before anybody wrote; that a copy or a move may have made it too says nothing
+        if digest is not None and not certain and (path, digest) in world.ledger.by_hand:
+            continue  # somebody put it there who had put it somewhere else before
         if makers and makers <= superseded:
             clocks = {server.name: _clock(server, path) for server in _servers(world)}
             world.violated(f"back at {path}: {makers}, which had been superseded; the clocks are {clocks}")

@@ -28,6 +28,7 @@ def edit(world: World, machine: Machine, path: FilePath, content: bytes, *, in_p
     destroys(world, machine, path)
     taken = _supersedes(world, machine, path)
     if tampering.put(machine.disk, path, content, in_place=in_place):
+        ledger.by_hand.add((path, digest))
         if str(digest) not in ledger.deeds:
             ledger.outside(path, digest, world.loop.time(), taken)
         ledger.deeds[str(digest)].takes_over |= taken - {str(digest)}

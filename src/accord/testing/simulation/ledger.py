@@ -73,6 +73,8 @@ class Ledger:
         """When other hands were last at a file of a server."""
         self.makers: dict[tuple[FilePath, Dot], Id] = {}
         """Of each event the write that made it."""
+        self.by_hand: set[tuple[FilePath, Digest]] = set()
+        """What other hands put where: one content is one deed, that of the path where it came first."""
         self.strange: dict[FilePath, tuple[ServerName, float]] = {}
         """Files that only a server had that came back after a long absence, and when."""
         self._written = 0
