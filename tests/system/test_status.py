@@ -213,7 +213,8 @@ def test_ctrl_c_stops_the_waiting_and_not_the_work(new_cluster: Callable[..., Cl
     waiting.send_signal(signal.SIGINT)
     _, said = waiting.communicate(timeout=20)
     assert waiting.returncode == 130
-    assert "the scrub goes on" in said
+    # A server may do what it was told before this one has heard that it does.
+    assert "the scrub goes on" in said or "the scrub may have begun, and then goes on" in said
     assert told(one)["servers"][0]["status"]["scrub"]["running"]
 
 

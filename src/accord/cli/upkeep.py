@@ -157,7 +157,12 @@ def _perform(work: Work, path: str, on: tuple[str, ...], wait: bool, common: Com
 
     out = common.output()
     with common.client() as client:
-        ordered = _ordered(client, work, _scope(client, path), on)
+        scope = _scope(client, path)
+        try:
+            ordered = _ordered(client, work, scope, on)
+        except KeyboardInterrupt:  # nobody said yet that it was heard
+            out.note(f"the {work} may have begun, and then goes on: `accord status` tells how far it is")
+            raise
         if not wait:
             servers = not_begun(ordered, "begun")
             code = worst_of((), servers, {})
