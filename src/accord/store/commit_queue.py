@@ -153,14 +153,8 @@ class _Places:
         self._above.update(folder for path in paths for folder in _folders_above(path))
 
     def remove(self, paths: Collection[str]) -> None:
-        for counter, gone in (
-            (self._paths, paths),
-            (self._above, [one for path in paths for one in _folders_above(path)]),
-        ):
-            for one in gone:
-                counter[one] -= 1
-                if not counter[one]:
-                    del counter[one]
+        self._paths -= Counter(paths)
+        self._above -= Counter(folder for path in paths for folder in _folders_above(path))
 
     def touches(self, paths: Collection[str]) -> bool:
         """Whether one of them is one of these, or above or below one."""

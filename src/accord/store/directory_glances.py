@@ -11,7 +11,7 @@ from collections.abc import Callable
 from stat import S_ISFIFO
 
 from accord.model.names import FilePath
-from accord.model.verdict import Absent, Answer
+from accord.model.verdict import Absent, Answer, Deleted
 from accord.store.confinement import Confinement
 from accord.store.content_lists import ContentLists
 from accord.store.copies import DirectoryCopy
@@ -40,7 +40,7 @@ class DirectoryGlances:
             return None
         vouching, present = known.vouching, known.present
         if vouching is None or present is None:
-            return self._glance_gone(path, known)
+            return self._glance_gone(path, known.if_gone)
         fd = self._beneath.open_cached(path)
         if fd < 0:
             return None
@@ -70,13 +70,12 @@ class DirectoryGlances:
         if len(self._fifos) > HELD_FIFOS:
             os.close(self._fifos.pop(next(iter(self._fifos))))
 
-    def _glance_gone(self, path: FilePath, known: Known) -> Absent | None:
+    def _glance_gone(self, path: FilePath, if_gone: Absent | Deleted | None) -> Absent | None:
         """Where nothing is known to vouch, only that nothing is there can be said; what is there may be a FIFO, whose writer must
         not take this look for a reader."""
         fd = self._beneath.probe_cached(path)
         if fd >= 0:
             self._beneath.let_go(fd)
-        if_gone = known.if_gone
         return if_gone if fd == -errno.ENOENT and isinstance(if_gone, Absent) else None
 
     def glance_answer(self, path: FilePath) -> Answer | None:

@@ -180,7 +180,7 @@ class Examiner:
     def _record(self, path: FilePath, fd: int, before: Record | None, seen: Seen) -> Opened | Answer | None:
         after = self._judge.record(before, seen, is_past=self._is_past(path, before, seen.digest))
         if before is not None and after.digest != before.digest:
-            with self._still_kept(after) as after:
+            with self._still_kept(after, after.digest) as after:
                 return self._put_down(path, fd, before, after, seen.stat)
         return self._put_down(path, fd, before, after, seen.stat)
 
@@ -199,8 +199,7 @@ class Examiner:
         """The record of a path at which no file is: what is kept of it elsewhere is a copy all the same."""
         if before is None:
             return None
-        with self._still_kept(replace(before, digest=None)) as after:
-            after = replace(before, aside=after.aside)
+        with self._still_kept(before, None) as after:
             if after == before:
                 return before
             with suppress(StoreFailed):  # what cannot be written down is not counted on
@@ -209,10 +208,10 @@ class Examiner:
         return before
 
     @contextmanager
-    def _still_kept(self, record: Record) -> Iterator[Record]:
-        """The record, and current versions aside whose bytes were lost at the path and are kept for another path, or another time:
-        nobody is to bury them unseen. They are not dropped meanwhile."""
-        lost = current_contents(record.clock).keys() - {record.digest, *record.aside}
+    def _still_kept(self, record: Record, there: Digest | None) -> Iterator[Record]:
+        """The record, and current versions aside whose bytes were lost at the path (`there` is what is left) and are kept for another
+        path, or another time: nobody is to bury them unseen. They are not dropped meanwhile."""
+        lost = current_contents(record.clock).keys() - {there, *record.aside}
         with self._kept.guarding(lost):
             kept = {digest for digest in lost if self._kept.has(digest)}
             yield replace(record, aside=tuple(sorted({*record.aside, *kept}))) if kept else record

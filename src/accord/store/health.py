@@ -79,14 +79,11 @@ class Health:
 
     def refuse_if_unfit(self) -> None:
         """Raises `StoreFailed`."""
-        reason = self.refusal()
-        if reason is not None:
-            raise StoreFailed(f"This server no longer takes anything in: {reason}.")
+        _refuse(self.refusal())
 
     def refuse_after_failed_sync(self) -> None:
         """Raises `StoreFailed`."""
-        if self._broken is not None:
-            raise StoreFailed(f"This server no longer takes anything in: {self._broken}.")
+        _refuse(self._broken)
 
     def degraded(self) -> str | None:
         """The worst that is known, as a clause, or None."""
@@ -141,3 +138,8 @@ def _fullness(fd: int) -> str | None:
     if space.f_files and not space.f_favail:
         return "its disk has no room for another file"
     return None
+
+
+def _refuse(reason: str | None) -> None:
+    if reason is not None:
+        raise StoreFailed(f"This server no longer takes anything in: {reason}.")

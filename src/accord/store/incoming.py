@@ -9,7 +9,7 @@ import errno
 import os
 import secrets
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -130,12 +130,17 @@ class FileIncoming:
     def fill_from(self, fd: int, clone: Callable[[int, int], bool]) -> None:
         """All bytes of an open file, cloned where `clone` can. Raises `OSError` of reading as well as `StoreFailed` of writing."""
         with self._lock:
-            is_cloned = clone(fd, self._open())
-            while block := os.pread(fd, BLOCK_BYTES, self.size):
+            for block in self._poured(fd, clone):
                 self._hasher.update(block)
-                if not is_cloned:
-                    self._put(block)
                 self.size += len(block)
+
+    def _poured(self, fd: int, clone: Callable[[int, int], bool]) -> Iterator[bytes]:
+        is_cloned, at = clone(fd, self._open()), 0
+        while block := os.pread(fd, BLOCK_BYTES, at):
+            if not is_cloned:
+                self._put(block)
+            at += len(block)
+            yield block
 
     def become_a_copy(self, clone: Callable[[int, int], bool]) -> None:
         """Of itself: the file that it was belongs to somebody else now. Finished, like that. Raises `OSError`, `StoreFailed`; then it
@@ -143,11 +148,8 @@ class FileIncoming:
         with self._lock:
             fd, self._fd, self.name = self._open(), None, new_name()
             try:
-                is_cloned, at = clone(fd, self._open()), 0
-                while block := os.pread(fd, BLOCK_BYTES, at):
-                    if not is_cloned:
-                        self._put(block)
-                    at += len(block)
+                for _ in self._poured(fd, clone):
+                    pass
                 self._flush()
                 self._shop.sync(self._open())
             except BaseException:

@@ -23,6 +23,7 @@ from accord.model.versions import (
     OutsideChanges,
     Version,
     found,
+    is_found,
     newest_outside,
     outside_change,
 )
@@ -281,7 +282,7 @@ def outside_events(before: Record | None, after: Record, at_ns: int) -> list[Eve
 def event_by_its_actor(dot: Dot, version: Version) -> Event:
     """What can be said of a version that nobody told an event of: its actor's name tells who makes such."""
     deed = Deed.PUT
-    if dot.actor.startswith("="):
+    if is_found(dot.actor):
         deed = Deed.FOUND
     elif version.digest is None:
         deed = Deed.DELETE

@@ -14,7 +14,7 @@ from accord.engine.runs import EVERYTHING
 from accord.model.fingerprints import WHOLE
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.verdict import Kind
-from accord.model.versions import Clock, Version, found_actor
+from accord.model.versions import Clock, Version, found_actor, is_found
 from accord.peers.port import PeerState
 from accord.testing.simulation import requests
 from accord.testing.simulation.checks import current
@@ -199,7 +199,7 @@ def _counters_are_used_once(world: World, path: FilePath, counters: dict[tuple[F
                 world.violated(f"one counter, two versions: {dot} at {path} on {server.name}")
             if (
                 version.digest in world.ledger.found
-                and not dot.actor.startswith("=")
+                and not is_found(dot.actor)
                 and version.author not in world.ledger.deeds
                 and str(version.digest) not in world.ledger.deeds
             ):
