@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 
 import pytest
 from hypothesis import given
@@ -65,6 +66,27 @@ def test_frames_come_out_of_a_drip(sent: list[Frame]) -> None:
     deframer = Deframer(MAX_FRAME_BYTES)
     raw = b"".join(map(on_the_wire, sent))
     received = [frame for at in range(len(raw)) for frame in deframer.feed(raw[at : at + 1])]
+    assert together(received) == together(sent)
+
+
+@given(frames, st.lists(st.integers(1, 20), min_size=1, max_size=20), st.integers(0, 60))
+def test_what_is_expected_is_read_to_its_end_and_no_further(sent: list[Frame], reads: list[int], fed: int) -> None:
+    """However much of it was fed as it came."""
+    deframer, raw = Deframer(MAX_FRAME_BYTES), b"".join(map(on_the_wire, sent))
+    received, at = list(deframer.feed(raw[:fed])), min(fed, len(raw))
+    for most in itertools.cycle(reads):
+        is_content, count = deframer.expected()
+        part = raw[at : at + min(count, most)]
+        if not part:
+            break
+        at += len(part)
+        if is_content:
+            received.append((True, part))
+            deframer.passed(len(part))
+        else:
+            come = list(deframer.feed(part))
+            assert not any(was_content for was_content, _ in come)
+            received += come
     assert together(received) == together(sent)
 
 

@@ -13,11 +13,12 @@ from accord.model.names import FilePath
 from accord.model.verdict import Present
 from accord.peers import transfers
 from accord.peers.answers import encode_answer
-from accord.peers.inbox import MAX_BUFFERED_BYTES
+from accord.peers.inbox import MAX_BUFFERED_BYTES, Inbox
 from accord.peers.port import PeerState
 from accord.peers.stream import WRITE_BUFFER_BYTES
 from accord.peers.uploads import HELD_BACK_BYTES
 from accord.peers.wire import Adopted, Staged
+from accord.server.peer_intake import LongInbox
 from accord.store.port import BLOCK_BYTES
 from tests.peers.by_hand import Frames, answering
 from tests.peers.loopback import (
@@ -246,13 +247,67 @@ async def test_a_peer_that_works_for_long_is_waited_for() -> None:
     assert len(changes.adopted) == 1
 
 
-async def test_a_slow_receiver_holds_the_sender_up_within_bounds() -> None:
+@pytest.mark.parametrize("block_bytes", [10_000, 100_000, BLOCK_BYTES])
+async def test_memory_may_change_once_as_much_again_was_sent(block_bytes: int) -> None:
+    """Also when the receiver takes nothing for long, so that nothing leaves before it has to."""
+    content = b"".join(bytes([number]) * 50_000 for number in range(200)) * 3
+    size, written = len(content), 0
+    store, changes = SmallStore(), SmallChanges()
+    store.write_gate = asyncio.Event()
+    receiving = service(store, changes=changes)
+    async with listening(receiving) as port, linked(port) as peers:
+        upload = peers.upload(OTHER, size)
+
+        async def write_from_two_blocks() -> None:
+            nonlocal written
+            before, now = bytearray(block_bytes), bytearray(block_bytes)
+            for at in range(0, size, block_bytes):
+                block = content[at : at + block_bytes]
+                now[: len(block)] = block
+                await upload.write(memoryview(now)[: len(block)])
+                written += len(block)
+                if len(block) == block_bytes:
+                    before[:] = b"?" * block_bytes
+                before, now = now, before
+            await upload.finish(digest_of(content))
+
+        writing = asyncio.create_task(write_from_two_blocks())
+        await until(lambda: any(one._is_full for one in receiving.proven))
+        held = -1
+        while held != written:
+            held = written
+            await asyncio.sleep(0.1)
+        assert written < size
+        store.write_gate.set()
+        await writing
+        await upload.adopt(PATH, *made(content))
+        await upload.close()
+    assert changes.adopted == [(ME, PATH, *made(content), [content])]
+
+
+async def test_after_a_long_content_the_connection_serves_others() -> None:
+    changes = SmallChanges()
+    async with listening(service(SmallStore(), changes=changes)) as port, linked(port) as peers:
+        for content in (LARGE, SMALL, LARGE[: 2 * BLOCK_BYTES], b"", LARGE):
+            await put(peers, content, size=len(content))
+        assert len(peers._transfers[OTHER]._pool._streams) == 1
+    assert [contents for *_, contents in changes.adopted] == [
+        [LARGE],
+        [SMALL],
+        [LARGE[: 2 * BLOCK_BYTES]],
+        [b""],
+        [LARGE],
+    ]
+
+
+@pytest.mark.parametrize("told_bytes", [None, 64 * BLOCK_BYTES])
+async def test_a_slow_receiver_holds_the_sender_up_within_bounds(told_bytes: int | None) -> None:
     store = SmallStore()
     store.write_gate = asyncio.Event()
     receiving = service(store)
     block = bytes(BLOCK_BYTES)
     async with listening(receiving) as port, linked(port) as peers:
-        upload = peers.upload(OTHER, None)
+        upload = peers.upload(OTHER, told_bytes)
         written = 0
 
         async def write_much() -> None:
@@ -269,8 +324,11 @@ async def test_a_slow_receiver_holds_the_sender_up_within_bounds() -> None:
             held = written
             await asyncio.sleep(0.1)
         assert not writing.done()
-        assert endpoint._inbox is not None
-        assert endpoint._inbox._buffered_bytes <= MAX_BUFFERED_BYTES + 512 * 1024
+        if isinstance(endpoint._inbox, LongInbox):
+            assert endpoint._inbox._blocks.room() is None
+        else:
+            assert isinstance(endpoint._inbox, Inbox)
+            assert endpoint._inbox._buffered_bytes <= MAX_BUFFERED_BYTES + 512 * 1024
         (stream,) = peers._transfers[OTHER]._pool._streams
         assert stream.unsent_bytes <= WRITE_BUFFER_BYTES + BLOCK_BYTES
         store.write_gate.set()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from blake3 import blake3
 
 from accord.errors import PreconditionFailed
 from accord.server import body
 from accord.server.exchange import Exchange
+from accord.server.protocol import LINGER_S
+from accord.store.port import BLOCK_BYTES
 from tests.server.fakes import services
 from tests.server.live import Client, listening
 
@@ -22,9 +26,14 @@ class Route:
 
     def __init__(self) -> None:
         self.blocks: list[int] = []
+        self.digest = b""
+        """Of the last content that came whole."""
         self.failures: list[Exception] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.takes = asyncio.Event()
+        self.takes.set()
+        self.refuses_after_bytes: int | None = None
 
     def __call__(self, exchange: Exchange) -> None:
         exchange.spawn(self._answer(exchange))
@@ -34,11 +43,16 @@ class Route:
         await self.go_on.wait()
         if b"refuse" in exchange.target:
             raise PreconditionFailed("No.")
-        total = 0
+        total, digest = 0, blake3()
         try:
             while block := await exchange.body.read():
                 self.blocks.append(len(block))
                 total += len(block)
+                digest.update(block)
+                await self.takes.wait()
+                if self.refuses_after_bytes is not None and total >= self.refuses_after_bytes:
+                    raise PreconditionFailed("No.")
+            self.digest = digest.digest()
         except Exception as error:
             self.failures.append(error)
             raise
@@ -99,8 +113,67 @@ async def test_a_large_body_comes_in_large_blocks_and_waits_for_its_reader(route
     assert client.writer.transport.get_write_buffer_size() > size // 3, "the rest waits at the client"
     route.go_on.set()
     assert (await client.answer()).body == b"PUT %d" % size
-    assert max(route.blocks) <= body.BUFFER_BYTES + body.BLOCK_BYTES
-    assert min(route.blocks[:-1]) >= body.BLOCK_BYTES
+    assert max(route.blocks) <= body.BUFFER_BYTES + BLOCK_BYTES
+    assert min(route.blocks[:-1]) >= BLOCK_BYTES
+
+
+@pytest.mark.parametrize("size", [BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 9 * BLOCK_BYTES, 9 * BLOCK_BYTES + 7])
+@pytest.mark.parametrize("early_bytes", [0, 1, 300_000, 4 * BLOCK_BYTES, 7 * BLOCK_BYTES])
+async def test_a_body_of_any_length_is_whole_however_much_came_before_it_was_wanted(
+    route: Route, client: Client, size: int, early_bytes: int
+) -> None:
+    content = random.Random(size).randbytes(size)
+    for _ in range(2):
+        route.go_on.clear()
+        client.head("PUT", "/files/a", Content_Length=str(size))
+        client.say(content[:early_bytes])
+        for _ in range(20):
+            await asyncio.sleep(0)
+        route.go_on.set()
+        client.say(content[early_bytes:])
+        client.head("GET", "/health")
+        assert (await client.answer()).body == b"PUT %d" % size
+        assert route.digest == blake3(content).digest()
+        assert (await client.answer()).status == 200
+
+
+async def test_a_long_body_that_ends_early_is_no_content(route: Route, client: Client) -> None:
+    client.head("PUT", "/files/a", Content_Length=str(9 * BLOCK_BYTES))
+    client.say(bytes(5 * BLOCK_BYTES))
+    client.writer.write_eof()
+    assert await client.is_over()
+    assert [type(one) for one in route.failures] == [ConnectionResetError]
+
+
+async def test_a_long_body_that_is_refused_in_the_middle_ends_with_the_answer(route: Route, client: Client) -> None:
+    """What still comes is thrown away, so that a client that sends all before it reads gets to the answer."""
+    route.refuses_after_bytes = 3 * BLOCK_BYTES
+    client.head("PUT", "/files/a", Content_Length=str(60 * BLOCK_BYTES))
+    client.say(bytes(20 * BLOCK_BYTES))
+    refused = await client.answer()
+    assert (refused.status, refused.headers["connection"]) == (412, "close")
+    await client.writer.drain()
+    unsent = client.writer.transport.get_write_buffer_size
+    async with asyncio.timeout(LINGER_S / 2):
+        while unsent():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert await client.is_over()
+
+
+async def test_a_long_body_that_nobody_takes_waits_at_the_client(route: Route, client: Client) -> None:
+    route.takes.clear()
+    size = 60 * BLOCK_BYTES
+    client.head("PUT", "/files/a", Content_Length=str(size))
+    client.say(bytes(size))
+    unsent = client.writer.transport.get_write_buffer_size
+    held = -1
+    async with asyncio.timeout(10):
+        while held != unsent():
+            held = unsent()
+            await asyncio.sleep(0.1)
+    assert held > size // 2
+    route.takes.set()
+    assert (await client.answer()).body == b"PUT %d" % size
 
 
 async def test_requests_behind_bodies_stay_right(route: Route, client: Client) -> None:
@@ -194,12 +267,13 @@ async def test_a_transfer_coding_that_nobody_undoes_is_not_taken_for_content(rou
     assert await client.is_over()
 
 
+@pytest.mark.parametrize(("size", "sent_bytes"), [(1_000_000, 1000), (9_000_000, 1000), (9_000_000, 5_000_000)])
 async def test_a_client_that_sends_nothing_is_given_up(
-    route: Route, client: Client, monkeypatch: pytest.MonkeyPatch
+    route: Route, client: Client, monkeypatch: pytest.MonkeyPatch, size: int, sent_bytes: int
 ) -> None:
     monkeypatch.setattr(body, "BODY_STALL_S", 0.05)
-    client.head("PUT", "/files/a", Content_Length="1000000")
-    client.say(bytes(1000))
+    client.head("PUT", "/files/a", Content_Length=str(size))
+    client.say(bytes(sent_bytes))
     answer = await client.answer()
     assert (answer.status, answer.headers["connection"]) == (408, "close")
     assert await client.is_over()

@@ -36,7 +36,7 @@ class Replicas:
     def alive(self) -> Sequence[ServerName]:
         return tuple(self._uploads)
 
-    async def write(self, block: bytes) -> None:
+    async def write(self, block: bytes | memoryview) -> None:
         await self._each(lambda upload: upload.write(block))
 
     def finish(self, digest: Digest) -> None:

@@ -311,7 +311,7 @@ class Writing:
         self._incoming = incoming
         self._replicas = replicas
 
-    async def write(self, block: bytes) -> None:
+    async def write(self, block: bytes | memoryview) -> None:
         """Raises `DiskFull` or `StoreFailed` of this server's disk; then `abort`. A peer that fails is left out."""
         if self._incoming.size + len(block) <= SMALL_CONTENT_BYTES:  # it is only kept, and nobody waits
             await self._incoming.write(block)

@@ -73,6 +73,20 @@ class Deframer:
         if at < len(received):
             self._partial += received[at:]
 
+    def expected(self) -> tuple[bool, int]:
+        """(is it content, how many bytes): so many come before anything else can, at least 1. Whoever reads no more than that may put
+        content where it belongs, and tells of it by `passed`."""
+        if self._data_left:
+            return True, self._data_left
+        missing = _HEADER.size - len(self._partial)
+        if missing <= 0:
+            missing += self._header(self._partial, 0)[0]
+        return False, missing
+
+    def passed(self, count: int) -> None:
+        """So many bytes of the expected content have arrived, and are not fed."""
+        self._data_left -= count
+
     def _completed(self, received: bytes) -> Generator[tuple[bool, bytes], None, int]:
         """Fill up the incomplete frame; the generator's value is where the rest of `received` begins."""
         partial = self._partial

@@ -19,6 +19,39 @@ SMALL_PIECE_BYTES = 64 * 1024
 block of memory, whose pages the kernel has to clear."""
 
 
+class Arrival:
+    """Waiting for something to be there, which the other end may take its time for, or never send."""
+
+    def __init__(self, is_there: Callable[[], bool]) -> None:
+        self._is_there = is_there
+        self._error: PeerFailed | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def tell(self) -> None:
+        """Something has come."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def lose(self, error: PeerFailed) -> None:
+        """Nothing will come any more."""
+        self._error = error
+        self.tell()
+
+    async def wait(self, patience_s: float) -> None:
+        """Raises the reason of a lost connection once nothing is left of what came before that, and `PeerUnreachable`."""
+        if not self._is_there() and self._error is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._waiter
+            except TimeoutError:
+                raise PeerUnreachable(f"sent nothing for {patience_s:g} s") from None
+            finally:
+                self._waiter = None
+        if self._error is not None and not self._is_there():
+            raise self._error
+
+
 class Inbox:
     """What arrives for one transfer and was not taken yet. `hold` is told whether to go on reading."""
 
@@ -26,8 +59,7 @@ class Inbox:
         self._hold = hold
         self._items: deque[tuple[bool, bytes]] = deque()
         self._buffered_bytes = 0
-        self._error: PeerFailed | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._arrival = Arrival(lambda: bool(self._items))
 
     @property
     def is_empty(self) -> bool:
@@ -40,24 +72,18 @@ class Inbox:
         self._put(True, piece)
 
     def lost(self, error: PeerFailed) -> None:
-        self._error = error
-        self._wake()
+        self._arrival.lose(error)
 
     def _put(self, is_data: bool, payload: bytes) -> None:
         self._items.append((is_data, payload))
         self._buffered_bytes += len(payload)
         if self._buffered_bytes > MAX_BUFFERED_BYTES:
             self._hold(False)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._arrival.tell()
 
     async def next(self, patience_s: float) -> tuple[bool, bytes]:
         """(is it data, payload or piece). Raises the reason of a lost connection once all that came before it was taken."""
-        if not self._items:
-            await self._arrival(patience_s)
+        await self._arrival.wait(patience_s)
         is_data, payload = self._items.popleft()
         self._buffered_bytes -= len(payload)
         if is_data and len(payload) < SMALL_PIECE_BYTES and self._items:
@@ -74,17 +100,3 @@ class Inbox:
             pieces.append(piece)
         self._buffered_bytes -= size - len(first)
         return b"".join(pieces) if len(pieces) > 1 else first
-
-    async def _arrival(self, patience_s: float) -> None:
-        if self._error is not None:
-            raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(patience_s):
-                await self._waiter
-        except TimeoutError:
-            raise PeerUnreachable(f"sent nothing for {patience_s:g} s") from None
-        finally:
-            self._waiter = None
-        if not self._items and self._error is not None:
-            raise self._error

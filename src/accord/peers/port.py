@@ -48,8 +48,9 @@ class PeerStatus:
 class Upload(Protocol):
     """Content on its way to one peer, and the change that it belongs to. One call at a time; `close` it in any case."""
 
-    async def write(self, block: bytes) -> None:
-        """Send a block, waiting while the peer is behind. Raises `PeerUnreachable` when it takes nothing for `peer_timeout`, or broke
+    async def write(self, block: bytes | memoryview) -> None:
+        """Send a block, waiting while the peer is behind. Memory that may change is left as it is until another block of no less has
+        been written, or this has ended. Raises `PeerUnreachable` when it takes nothing for `peer_timeout`, or broke
         off; `PeerFailed` with its reason when it cannot take it in."""
         ...
 

@@ -69,7 +69,7 @@ class Stream(asyncio.Protocol):
         if self._transport is not None and self._error is None:
             self._transport.write(raw)
 
-    def write_all(self, parts: Sequence[bytes]) -> None:
+    def write_all(self, parts: Sequence[bytes | memoryview]) -> None:
         """Like `write`, together."""
         if self._transport is not None and self._error is None:
             self._transport.writelines(parts)

@@ -23,7 +23,7 @@ from accord.peers.answers import decode_answer
 from accord.peers.failures import upload_error
 from accord.peers.framing import MAX_FRAME_BYTES, data_header, framed
 from accord.peers.pool import Pool, Turns
-from accord.peers.stream import Stream
+from accord.peers.stream import WRITE_BUFFER_BYTES, Stream
 from accord.peers.wire import Adopt, Adopted, Failed, Put, PutEnd, Staged, Working, decode, replies
 
 HELD_BACK_BYTES = 64 * 1024
@@ -47,7 +47,7 @@ class PeerUpload:
         self._patience_ms = int(patience_s * 1000)
         self._has_turn = False
         self._stream: Stream | None = None
-        self._held: list[bytes] = []
+        self._held: list[bytes | memoryview] = []
         self._held_bytes = 0
         self._kept: list[bytes] | None = []
         """All that was sent, as long as it may have to be sent again."""
@@ -64,13 +64,14 @@ class PeerUpload:
         self._failure: Conflict | PeerFailed | None = None
         self._news: asyncio.Future[bool] | None = None
 
-    async def write(self, block: bytes) -> None:
+    async def write(self, block: bytes | memoryview) -> None:
         self._check()
         self._begin_content()
         for at in range(0, len(block), MAX_FRAME_BYTES):
             piece = block if len(block) <= MAX_FRAME_BYTES else block[at : at + MAX_FRAME_BYTES]
             self._hold_back(data_header(len(piece)))
-            self._hold_back(piece)
+            # Once the next one of that length is sent, the stream has nothing of this one left.
+            self._hold_back(piece if len(piece) >= WRITE_BUFFER_BYTES else bytes(piece))
             if self._held_bytes > HELD_BACK_BYTES:
                 await self._send()
 
@@ -161,7 +162,7 @@ class PeerUpload:
         self._hold_back(framed(Put(self._size, self._patience_ms)))
         self._size = None
 
-    def _hold_back(self, part: bytes) -> None:
+    def _hold_back(self, part: bytes | memoryview) -> None:
         self._held.append(part)
         self._held_bytes += len(part)
 
@@ -170,7 +171,7 @@ class PeerUpload:
         parts, self._held, self._held_bytes = self._held, [], 0
         self._is_all_held = False
         if self._kept is not None:
-            self._kept += parts
+            self._kept += map(bytes, parts)
             self._kept_bytes += sum(map(len, parts))
         stream = self._stream
         if stream is None:

@@ -266,7 +266,7 @@ def encode(message: Message) -> bytes:
     return _encode(message)
 
 
-def decode(decoder: msgspec.msgpack.Decoder[_M], payload: bytes) -> _M:
+def decode(decoder: msgspec.msgpack.Decoder[_M], payload: bytes | memoryview) -> _M:
     """Raises `PeerUnreachable` for anything but a message that `decoder` is for."""
     try:
         return decoder.decode(payload)

@@ -1,7 +1,8 @@
 """The body of one request while it arrives: in large blocks, with a bound on what waits, at the client's pace or not at all.
 
-`server.protocol` puts in what the parser finds, the route takes it out. What the bytes are for is left to the route; what becomes of
-a connection whose body nobody has read, to `server.exchange`.
+`server.protocol` puts in what the parser finds, the route takes it out. Once a long body is wanted, it is read past the parser, from
+the socket straight into blocks. What the bytes are for is left to the route; what becomes of a connection whose body nobody has read,
+to `server.exchange`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from accord.errors import RequestTooSlow
+from accord.server.blocks import Blocks
+from accord.server.stand_in import StandIn
+from accord.store.port import BLOCK_BYTES
 
-BLOCK_BYTES = 1024 * 1024
-"""A read waits for so much, or for the end: each block costs the store and the peers a hop to a thread."""
 BUFFER_BYTES = 4 * 1024 * 1024
 """Beyond this the socket is not read, until the route has taken what there is."""
 DRAINED_BYTES = 256 * 1024
@@ -32,16 +34,26 @@ class Connection(Protocol):
     transport: asyncio.Transport
     flow: FlowControl
 
+    def read_past_parser(self, body: RequestBody) -> None:
+        """From now on what comes is put into `body`'s room."""
+        ...
+
+    def parse_on(self) -> None:
+        """The body is over; what comes next is a request."""
+        ...
+
 
 class RequestBody:
     """One body. `announced_bytes` is the Content-Length, None where the body is chunked."""
 
     __slots__ = (
+        "_blocks",
         "_buffered_bytes",
         "_connection",
         "_expects_continue",
         "_heard_s",
         "_is_lost",
+        "_missing_bytes",
         "_pieces",
         "_stall_watch",
         "_waiter",
@@ -52,8 +64,13 @@ class RequestBody:
     def __init__(self, connection: Connection, announced_bytes: int | None, *, expects_continue: bool) -> None:
         self._connection = connection
         self._expects_continue = expects_continue
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
+        """What the parser found, and was not taken."""
         self._buffered_bytes = 0
+        self._missing_bytes = announced_bytes or 0
+        """So many of those that were announced are still to come."""
+        self._blocks: Blocks | None = None
+        """Once the body is read past the parser."""
         self._waiter: asyncio.Future[None] | None = None
         self._heard_s = 0.0
         self._is_lost = False
@@ -61,11 +78,16 @@ class RequestBody:
         self.is_complete = False
         """All of it has arrived, whether it was taken out or not."""
 
-    async def read(self) -> bytes:
-        """The next block, or `b""` at the end. The first call tells a client that waits for it (`Expect: 100-continue`) to go on.
+    async def read(self) -> bytes | memoryview:
+        """The next block, or an empty one at the end: memory that stays as it is until the second call after this one. The first call
+        tells a client that waits for it (`Expect: 100-continue`) to go on.
 
         Raises `ConnectionResetError` when the client has gone before the end, and `RequestTooSlow`.
         """
+        if self._blocks is None and self._missing_bytes >= BLOCK_BYTES and not self._is_lost:
+            self._blocks = Blocks()
+            self._settle(self._blocks)
+            self._connection.read_past_parser(self)
         if not self._is_ready():
             if self._expects_continue:
                 self._connection.transport.write(_CONTINUE)
@@ -74,10 +96,8 @@ class RequestBody:
         self._expects_continue = False
         if self._is_lost and not self.is_complete:
             raise ConnectionResetError("the client has gone")
-        block = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._buffered_bytes = 0
-        if not self.is_complete:
+        block = self._taken() if self._blocks is None else self._next_of(self._blocks)
+        if not self.is_complete and not self._is_full():
             # More may arrive while this block is dealt with.
             self._connection.flow.resume_reading()
         return block
@@ -92,13 +112,28 @@ class RequestBody:
     # --- the protocol's side ---
 
     def take(self, piece: bytes) -> None:
+        """The parser has found more of it."""
         self._pieces.append(piece)
         self._buffered_bytes += len(piece)
-        self._heard_s = self._connection.loop.time()
-        self._expects_continue = False
-        if self._buffered_bytes >= BUFFER_BYTES:
-            self._connection.flow.pause_reading()
-        self._wake()
+        self._missing_bytes -= len(piece)
+        self._hear()
+
+    def room(self) -> memoryview:
+        """Where the next bytes belong, of a body that is read past the parser."""
+        assert self._blocks is not None
+        room = self._blocks.room()
+        assert room is not None, "nothing is read where there is no room"
+        return room[: self._missing_bytes]
+
+    def filled(self, count: int) -> None:
+        """So many are there."""
+        assert self._blocks is not None
+        self._blocks.filled(count)
+        self._missing_bytes -= count
+        if not self._missing_bytes:
+            self._blocks.cut()
+            self._connection.parse_on()  # which tells that this was the end
+        self._hear()
 
     def end(self) -> None:
         self.is_complete = True
@@ -109,10 +144,46 @@ class RequestBody:
         self._is_lost = True
         self._wake()
 
-    # --- waiting ---
+    def _hear(self) -> None:
+        self._heard_s = self._connection.loop.time()
+        self._expects_continue = False
+        if self._is_full():
+            self._connection.flow.pause_reading()
+        self._wake()
+
+    # --- what was not taken yet ---
+
+    def _is_full(self) -> bool:
+        if self._blocks is None:
+            return self._buffered_bytes >= BUFFER_BYTES
+        return self._blocks.room() is None
 
     def _is_ready(self) -> bool:
-        return self.is_complete or self._is_lost or self._buffered_bytes >= BLOCK_BYTES
+        if self.is_complete or self._is_lost:
+            return True
+        return self._buffered_bytes >= BLOCK_BYTES if self._blocks is None else self._blocks.count > 0
+
+    def _taken(self) -> bytes | memoryview:
+        block = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._buffered_bytes = 0
+        return block
+
+    def _next_of(self, blocks: Blocks) -> bytes | memoryview:
+        block = blocks.take() if blocks.count else b""
+        self._settle(blocks)
+        return block
+
+    def _settle(self, blocks: Blocks) -> None:
+        """What the parser found goes first."""
+        while self._pieces:
+            rest = blocks.put(memoryview(self._pieces[0]))
+            if rest:
+                self._pieces[0] = rest
+                return
+            del self._pieces[0]
+
+    # --- waiting ---
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done() and self._is_ready():
@@ -137,3 +208,17 @@ class RequestBody:
             self._waiter.set_exception(RequestTooSlow(f"No byte of the content came for {BODY_STALL_S:.0f} seconds."))
         else:
             self._stall_watch = loop.call_at(self._heard_s + BODY_STALL_S, self._look)
+
+
+class BodyReader(StandIn):
+    """Puts what arrives into a body, as long as it lasts."""
+
+    def __init__(self, home: asyncio.Protocol, body: RequestBody) -> None:
+        super().__init__(home)
+        self._body = body
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._body.room()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._body.filled(nbytes)

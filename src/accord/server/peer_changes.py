@@ -26,7 +26,6 @@ from accord.model.verdict import Answer
 from accord.model.versions import Clock
 from accord.peers.answers import encode_answer
 from accord.peers.failures import failed, reason_of
-from accord.peers.inbox import Inbox
 from accord.peers.message import Message
 from accord.peers.wire import (
     Adopt,
@@ -44,6 +43,7 @@ from accord.peers.wire import (
     requests,
 )
 from accord.server.peer_checks import path_of
+from accord.server.peer_intake import ChangeInbox
 from accord.store.port import SMALL_CONTENT_BYTES, Incoming, Store
 
 MAX_CONTENTS = 256
@@ -113,7 +113,7 @@ class Signs:
 class Conversation:
     """One change, from its first request to its adoption. `inbox` has what comes after that request."""
 
-    def __init__(self, receiving: Receiving, outlet: Outlet, inbox: Inbox, sender: ServerName) -> None:
+    def __init__(self, receiving: Receiving, outlet: Outlet, inbox: ChangeInbox, sender: ServerName) -> None:
         self._receiving = receiving
         self._outlet = outlet
         self._inbox = inbox
@@ -170,7 +170,7 @@ class Conversation:
         self._coming = None
         return end.is_awaited
 
-    async def _next(self, signs: Signs) -> tuple[bool, bytes]:
+    async def _next(self, signs: Signs) -> tuple[bool, bytes | memoryview]:
         if self._inbox.is_empty:
             signs.rest()
         received = await self._inbox.next(STALL_LIMIT_S)
@@ -219,7 +219,7 @@ def _known(adopt: Adopt) -> tuple[Clock, Sequence[Event]]:
         raise PeerUnreachable(f"sent a change that cannot be read ({error.detail})") from error
 
 
-async def discard(inbox: Inbox) -> None:
+async def discard(inbox: ChangeInbox) -> None:
     """Throw away whatever comes, until the connection ends. It is not ended here at once: what was said last would not arrive.
     Raises `PeerUnreachable` when nothing comes any more."""
     while True:

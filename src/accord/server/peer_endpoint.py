@@ -43,7 +43,9 @@ from accord.server.peer_calls import Calls
 from accord.server.peer_changes import Conversation, discard, update
 from accord.server.peer_checks import Checks, path_of
 from accord.server.peer_handshake import Greeting
+from accord.server.peer_intake import ChangeInbox, ContentIntake, LongInbox
 from accord.server.peer_transfers import send_transfer
+from accord.store.port import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from accord.server.peer_service import PeerService
@@ -78,7 +80,7 @@ class PeerEndpoint(asyncio.Protocol):
         self._greeting = Greeting(service.me, service.known, service.random_bytes)
         self._tasks: set[asyncio.Task[None]] = set()
         self._transferring = False
-        self._inbox: Inbox | None = None
+        self._inbox: ChangeInbox | None = None
         """Takes everything that comes, during a change."""
         self._is_full = False
         self._reading = True
@@ -228,12 +230,19 @@ class PeerEndpoint(asyncio.Protocol):
         if stopping:
             self.send(Failed(Failure.STOPPING.value, "is stopping"))
         if isinstance(request, Put | Adopt):
-            self._inbox = Inbox(self._hold)
+            self._inbox = inbox = self._inbox_for(request)
             self._transferring = True
-            self._spawn(self._conducted(self._changed(self._inbox, None if stopping else request)))
+            self._spawn(self._conducted(self._changed(inbox, None if stopping else request)))
         elif not stopping:
             self._transferring = True
             self._spawn(self._conducted(self._transfer(request)))
+
+    def _inbox_for(self, request: Put | Adopt) -> ChangeInbox:
+        if isinstance(request, Adopt) or request.size is None or request.size < BLOCK_BYTES:
+            return Inbox(self._hold)
+        inbox = LongInbox(self._hold)
+        self._transport.set_protocol(ContentIntake(self, self._deframer, inbox))
+        return inbox
 
     async def _conducted(self, work: Coroutine[object, object, None]) -> None:
         try:
@@ -245,6 +254,7 @@ class PeerEndpoint(asyncio.Protocol):
         finally:
             self._transferring = False
             self._inbox = None
+            self._transport.set_protocol(self)
             self._hold(reading=True)
 
     async def _transfer(self, request: Transfer) -> None:
@@ -255,7 +265,7 @@ class PeerEndpoint(asyncio.Protocol):
             else:
                 await send_transfer(self, service.store, request, hash_wait_s=service.hash_wait_s)
 
-    async def _changed(self, inbox: Inbox, request: Put | Adopt | None) -> None:
+    async def _changed(self, inbox: ChangeInbox, request: Put | Adopt | None) -> None:
         """Take over a change that begins with `request`; None: it was refused already."""
         if request is not None:
             sender = cast(ServerName, self._greeting.caller)

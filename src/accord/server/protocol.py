@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from accord.errors import AccordError, HeadersTooLarge, RequestTooSlow, UriTooLong, UsageError
-from accord.server.body import RequestBody
+from accord.server.body import BodyReader, RequestBody
 from accord.server.exchange import Exchange, FileAnswerer
 from accord.server.problems import render
 from accord.server.rendering import render_head
@@ -175,10 +175,19 @@ class AccordProtocol(HttpToolsProtocol):
         else:
             self._start_asgi_task(cycle, app)
 
+    def read_past_parser(self, body: RequestBody) -> None:
+        self.transport.set_protocol(BodyReader(self, body))
+
+    def parse_on(self) -> None:
+        self.transport.set_protocol(self)
+        self.parser = httptools.HttpRequestParser(self)
+        self.on_message_complete()
+
     def linger(self) -> None:
         """Close a connection whose client still sends what nobody wants: after the answer, and not before the client can have read
         it. Closed at once, with bytes unread, the connection would be reset, and the answer lost."""
         self._is_deaf = True
+        self.transport.set_protocol(self)
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.transport.write_eof()

@@ -174,7 +174,7 @@ class Sums:
     def __bool__(self) -> bool:
         return bool(self._hashes)
 
-    def update(self, block: bytes) -> None:
+    def update(self, block: bytes | memoryview) -> None:
         for one in self._hashes.values():
             one.update(block)
 

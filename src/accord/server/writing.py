@@ -114,7 +114,7 @@ def _require_content(fields: Fields) -> None:
         raise UsageError("The request announces no content. For an empty file say so: Content-Length: 0.")
 
 
-async def _write(writing: Writing, sums: Sums, block: bytes) -> None:
+async def _write(writing: Writing, sums: Sums, block: bytes | memoryview) -> None:
     if not sums or len(block) <= HASHED_HERE_BYTES:
         sums.update(block)
         await writing.write(block)

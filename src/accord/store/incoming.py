@@ -65,7 +65,7 @@ class FileIncoming:
         self._is_read_soon = is_read_soon
         self._lock = threading.Lock()
         self._hasher = blake3()
-        self._held: list[bytes] = []
+        self._held: list[bytes | memoryview] = []
         self._held_bytes = 0
         self._fd: int | None = None
         self._outflow: Outflow | None = None
@@ -85,14 +85,16 @@ class FileIncoming:
                 hasher.update(block)
             return Digest(hasher.digest())
 
-    async def write(self, block: bytes) -> None:
+    async def write(self, block: bytes | memoryview) -> None:
         if self._has_ended or self.finished is not None:
             raise StoreFailed("This transfer has already ended.")
-        self._held.append(bytes(block))
         self._held_bytes += len(block)
         self.size += len(block)
         if self._held_bytes > BLOCK_BYTES or (self._fd is not None and self._held_bytes == BLOCK_BYTES):
+            self._held.append(block)
             await self._in_thread(self._write_out)
+        else:
+            self._held.append(bytes(block))
 
     async def finish(self) -> Digest:
         return self.finished if self.finished is not None else await self._in_thread(self.finish_now)
@@ -236,7 +238,7 @@ class FileIncoming:
                 self._hasher.update(block)
                 self._put(block)
 
-    def _put(self, block: bytes) -> None:
+    def _put(self, block: bytes | memoryview) -> None:
         self._shop.step("write")
         if self._outflow is None:
             self._outflow = Outflow(self._shop, self.name, self._open(), stays_in_cache=self._is_read_soon)

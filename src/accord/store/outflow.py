@@ -8,11 +8,12 @@ means is left to `incoming`. Blocking; raises `OSError`. Figures: docs/decisions
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
 from concurrent.futures import Future
-from mmap import mmap
+from mmap import PAGESIZE, mmap
 
 from accord.store.port import BLOCK_BYTES
 from accord.store.workshop import Workshop
@@ -42,8 +43,8 @@ class Outflow:
         """Bytes put through the page cache; and those of them that the kernel was told to write out."""
         self._past_cache: _PastCache | None = None
 
-    def put(self, block: bytes) -> None:
-        """Tells of an error at the latest when it is flushed."""
+    def put(self, block: bytes | memoryview) -> None:
+        """Tells of an error at the latest when it is flushed. See `port.Incoming.write` on memory that may change."""
         rest = memoryview(block)
         if self._is_to_leave_cache(len(rest)):
             rest = rest[self._through_cache(rest[: DIRECT_FROM_BYTES - self._at]) :]
@@ -82,52 +83,64 @@ class Outflow:
 
 
 class _PastCache:
-    """Writes from `at` on, in whole buffers, each in a thread of its own while the next one is filled. `fd` is its own handle: so what
-    is under way when the file is dropped ends in a file that nobody sees any more, and never in another one."""
+    """Writes from `at` on, in whole buffers, each in a thread of its own while the next one is filled, or comes: a block that a disk
+    can read from is written as it is, any other is copied. `fd` is its own handle: so what is under way when the file is dropped ends
+    in a file that nobody sees any more, and never in another one."""
 
-    __slots__ = ("_at", "_fd", "_filled", "_filling", "_is_direct", "_shop", "_spare", "_under_way")
+    __slots__ = ("_at", "_buffers", "_fd", "_filled", "_is_direct", "_shop", "_under_way")
 
     def __init__(self, shop: Workshop, fd: int, at: int) -> None:
         self._shop = shop
         self._fd = fd
         self._at = at
-        # Maps of their own, as memory that a disk is to read from begins at a page.
-        self._filling, self._spare = mmap(-1, BUFFER_BYTES), mmap(-1, BUFFER_BYTES)
+        self._buffers: list[memoryview] = []
+        """The one that is being filled, and the one after it; made when something has to be copied."""
         self._filled = 0
         self._under_way: Future[None] | None = None
         self._is_direct = True
 
     def put(self, rest: memoryview) -> None:
         while rest:
+            if not self._filled and len(rest) >= BUFFER_BYTES and _begins_at_a_page(rest):
+                self._hand_over(rest[:BUFFER_BYTES])
+                rest = rest[BUFFER_BYTES:]
+                continue
             piece = rest[: BUFFER_BYTES - self._filled]
             self._filling[self._filled : self._filled + len(piece)] = piece
             self._filled += len(piece)
             rest = rest[len(piece) :]
             if self._filled == BUFFER_BYTES:
-                self._hand_over()
+                self._hand_over(self._filling)
+                self._buffers.reverse()
+                self._filled = 0
 
     def flush(self) -> None:
         """The end of a file is rarely as long as whole sectors: it goes through the page cache."""
         self._wait()
         self._go_through_cache()
-        _write(self._fd, memoryview(self._filling)[: self._filled], self._at)
-        self._at += self._filled
-        self._filled = 0
+        if self._filled:
+            _write(self._fd, self._filling[: self._filled], self._at)
+            self._at += self._filled
+            self._filled = 0
 
-    def _hand_over(self) -> None:
+    @property
+    def _filling(self) -> memoryview:
+        if not self._buffers:
+            # Maps of their own, as memory that a disk is to read from begins at a page.
+            self._buffers = [memoryview(mmap(-1, BUFFER_BYTES)) for _ in range(2)]
+        return self._buffers[0]
+
+    def _hand_over(self, whole: memoryview) -> None:
         self._wait()
-        self._under_way = self._shop.disk.submit(self._pour, self._filling, self._at)
-        self._filling, self._spare = self._spare, self._filling
+        self._under_way = self._shop.disk.submit(self._pour, whole, self._at)
         self._at += BUFFER_BYTES
-        self._filled = 0
 
     def _wait(self) -> None:
         under_way, self._under_way = self._under_way, None
         if under_way is not None:
             under_way.result()
 
-    def _pour(self, buffer: mmap, at: int) -> None:
-        whole = memoryview(buffer)
+    def _pour(self, whole: memoryview, at: int) -> None:
         try:
             written = os.pwrite(self._fd, whole, at)
         except OSError as error:
@@ -146,6 +159,10 @@ class _PastCache:
 
     def __del__(self) -> None:
         os.close(self._fd)
+
+
+def _begins_at_a_page(block: memoryview) -> bool:
+    return not block.readonly and ctypes.addressof(ctypes.c_char.from_buffer(block)) % PAGESIZE == 0
 
 
 def _write(fd: int, rest: memoryview, at: int) -> None:

@@ -106,8 +106,9 @@ class Incoming(Protocol):
         """Of the bytes written so far, durable or not. Costs no I/O; not while a `write` is under way."""
         ...
 
-    async def write(self, block: bytes) -> None:
-        """Append. Raises `DiskFull` or `StoreFailed`; it is then of no more use, and `abort` it."""
+    async def write(self, block: bytes | memoryview) -> None:
+        """Append. Memory that may change is left as it is until another block of no less has been written, or this has ended. Raises
+        `DiskFull` or `StoreFailed`; it is then of no more use, and `abort` it."""
         ...
 
     async def finish(self) -> Digest:

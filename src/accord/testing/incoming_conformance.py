@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from mmap import mmap
 
 import pytest
 
@@ -80,6 +81,26 @@ class IncomingConformance:
             answer = await put(disk.store, content, FilePath(f"{size}.bin"))
             assert (answer.digest, answer.size) == (digest_of(content), size)
             assert disk.content(f"{size}.bin") == content
+
+    @pytest.mark.parametrize("is_read_soon", [True, False])
+    @pytest.mark.parametrize("more_bytes", [0, 1, port.BLOCK_BYTES // 2])
+    @pytest.mark.parametrize("block_bytes", [100_000, port.BLOCK_BYTES])
+    async def test_memory_may_change_once_as_much_again_was_written(
+        self, disk: Disk, is_read_soon: bool, more_bytes: int, block_bytes: int
+    ) -> None:
+        content = b"".join(bytes([number]) * port.BLOCK_BYTES for number in range(12)) + b"!" * more_bytes
+        incoming = await disk.store.receive(len(content), is_read_soon=is_read_soon)
+        before, now = (memoryview(mmap(-1, block_bytes)) for _ in range(2))
+        for at in range(0, len(content), block_bytes):
+            block = content[at : at + block_bytes]
+            now[: len(block)] = block
+            await incoming.write(now[: len(block)])
+            if len(block) == block_bytes:
+                before[:] = b"?" * block_bytes
+            before, now = now, before
+        await incoming.finish()
+        before[:] = now[:] = b"?" * block_bytes
+        await use(disk, incoming, content)
 
     async def test_what_cannot_fit_is_refused_at_once(self, disk: Disk) -> None:
         with pytest.raises(DiskFull):

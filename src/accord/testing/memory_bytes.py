@@ -148,7 +148,7 @@ class MemoryIncoming:
             self._finished = bytes(self._content)
         return self._finished
 
-    async def write(self, block: bytes) -> None:
+    async def write(self, block: bytes | memoryview) -> None:
         if self.is_ended or self._finished is not None:
             raise StoreFailed("Nothing more can be written here.")
         if self._shelf.capacity_bytes is not None and self.size + len(block) > self._shelf.capacity_bytes:

@@ -37,7 +37,7 @@ class MemoryUpload:
         self._staged: list[Incoming] = []
         self._broken: Conflict | PeerFailed | None = None
 
-    async def write(self, block: bytes) -> None:
+    async def write(self, block: bytes | memoryview) -> None:
         await self._reach()
         limit = self._target.faults.break_after_bytes
         if limit is not None and self._sent_bytes + len(block) > limit:

@@ -54,8 +54,8 @@ class SimUpload:
         self._server: Server | None = None
         self._broken: Conflict | PeerFailed | None = None
 
-    async def write(self, block: bytes) -> None:
-        self._held.append(block)
+    async def write(self, block: bytes | memoryview) -> None:
+        self._held.append(bytes(block))
         if sum(map(len, self._held)) > HELD_BACK_BYTES or self._coming is not None:
             await self._do(self._take)
 
