@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -38,9 +38,13 @@ def name(number: int) -> str:
 
 
 def tree(server: Server) -> dict[str, bytes]:
-    """What is on its disk."""
-    files = (file for file in server.root.rglob("*") if file.is_file() and ".accord" not in file.parts)
-    return {str(file.relative_to(server.root)): file.read_bytes() for file in files}
+    """What is on its disk, as far as it stays there for that long."""
+    found: dict[str, bytes] = {}
+    for file in server.root.rglob("*"):
+        if file.is_file() and ".accord" not in file.parts:
+            with suppress(FileNotFoundError):
+                found[str(file.relative_to(server.root))] = file.read_bytes()
+    return found
 
 
 def syncs(server: Server) -> dict[str, dict]:  # type: ignore[type-arg]
