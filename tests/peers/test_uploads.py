@@ -18,6 +18,7 @@ from accord.peers.port import PeerState
 from accord.peers.stream import WRITE_BUFFER_BYTES
 from accord.peers.uploads import HELD_BACK_BYTES
 from accord.peers.wire import Adopted, Staged
+from accord.server import peer_intake
 from accord.server.peer_intake import LongInbox
 from accord.store.port import BLOCK_BYTES
 from tests.peers.by_hand import Frames, answering
@@ -35,6 +36,7 @@ from tests.peers.loopback import (
     until,
 )
 from tests.peers.sending import LARGE, PATH, SMALL, made, many, put, sent
+from tests.server.watched_blocks import kept, watched_blocks
 
 
 @pytest.mark.parametrize("content", [b"", SMALL, b"x" * HELD_BACK_BYTES, LARGE])
@@ -298,6 +300,15 @@ async def test_after_a_long_content_the_connection_serves_others() -> None:
         [b""],
         [LARGE],
     ]
+
+
+async def test_a_connection_that_rests_holds_no_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = SmallChanges()
+    async with listening(service(SmallStore(), changes=changes)) as port, linked(port) as peers:
+        with watched_blocks(peer_intake, monkeypatch) as made:
+            await put(peers, LARGE, size=len(LARGE))
+            assert made
+            await until(lambda: not kept(made))
 
 
 @pytest.mark.parametrize("told_bytes", [None, 64 * BLOCK_BYTES])

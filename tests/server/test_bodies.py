@@ -17,6 +17,7 @@ from accord.server.protocol import LINGER_S
 from accord.store.port import BLOCK_BYTES
 from tests.server.fakes import services
 from tests.server.live import Client, listening
+from tests.server.watched_blocks import kept, watched_blocks
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
 
@@ -174,6 +175,19 @@ async def test_a_long_body_that_nobody_takes_waits_at_the_client(route: Route, c
     assert held > size // 2
     route.takes.set()
     assert (await client.answer()).body == b"PUT %d" % size
+
+
+async def test_a_connection_that_rests_holds_no_blocks(
+    route: Route, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with watched_blocks(body, monkeypatch) as made:
+        await client.put("/files/a", bytes(6 * BLOCK_BYTES))
+        assert (len(made), kept(made)) == (1, 0)
+        client.head("PUT", "/files/a", Content_Length=str(9 * BLOCK_BYTES))
+        client.say(bytes(5 * BLOCK_BYTES))
+        client.writer.write_eof()
+        assert await client.is_over()
+        assert (len(made), kept(made)) == (2, 0)
 
 
 async def test_requests_behind_bodies_stay_right(route: Route, client: Client) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
 from accord.errors import PeerFailed, PeerUnreachable
 
@@ -20,10 +20,10 @@ block of memory, whose pages the kernel has to clear."""
 
 
 class Arrival:
-    """Waiting for something to be there, which the other end may take its time for, or never send."""
+    """Waiting for something to be among `items`, which the other end may take its time for, or never send."""
 
-    def __init__(self, is_there: Callable[[], bool]) -> None:
-        self._is_there = is_there
+    def __init__(self, items: Sized) -> None:
+        self._items = items
         self._error: PeerFailed | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -39,7 +39,7 @@ class Arrival:
 
     async def wait(self, patience_s: float) -> None:
         """Raises the reason of a lost connection once nothing is left of what came before that, and `PeerUnreachable`."""
-        if not self._is_there() and self._error is None:
+        if not self._items and self._error is None:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(patience_s):
@@ -48,7 +48,7 @@ class Arrival:
                 raise PeerUnreachable(f"sent nothing for {patience_s:g} s") from None
             finally:
                 self._waiter = None
-        if self._error is not None and not self._is_there():
+        if self._error is not None and not self._items:
             raise self._error
 
 
@@ -59,7 +59,7 @@ class Inbox:
         self._hold = hold
         self._items: deque[tuple[bool, bytes]] = deque()
         self._buffered_bytes = 0
-        self._arrival = Arrival(lambda: bool(self._items))
+        self._arrival = Arrival(self._items)
 
     @property
     def is_empty(self) -> bool:

@@ -142,6 +142,7 @@ class RequestBody:
     def lose(self) -> None:
         """The connection is gone."""
         self._is_lost = True
+        self._blocks = None
         self._wake()
 
     def _hear(self) -> None:
@@ -170,7 +171,10 @@ class RequestBody:
         return block
 
     def _next_of(self, blocks: Blocks) -> bytes | memoryview:
-        block = blocks.take() if blocks.count else b""
+        if not blocks.count:
+            self._blocks = None  # their memory is not to wait for the connection's next request
+            return b""
+        block = blocks.take()
         self._settle(blocks)
         return block
 

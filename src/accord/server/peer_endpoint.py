@@ -253,8 +253,10 @@ class PeerEndpoint(asyncio.Protocol):
             self.abort()
         finally:
             self._transferring = False
+            if isinstance(self._inbox, LongInbox):
+                self._inbox.close()
+                self._transport.set_protocol(self)
             self._inbox = None
-            self._transport.set_protocol(self)
             self._hold(reading=True)
 
     async def _transfer(self, request: Transfer) -> None:

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from accord.errors import PeerFailed
 from accord.peers.framing import Deframer
 from accord.peers.inbox import MAX_BUFFERED_BYTES, Arrival
 from accord.server.blocks import Blocks
@@ -31,8 +30,6 @@ class ChangeInbox(Protocol):
 
     def data(self, piece: bytes) -> None: ...
 
-    def lost(self, error: PeerFailed) -> None: ...
-
     async def next(self, patience_s: float) -> tuple[bool, bytes | memoryview]: ...
 
 
@@ -48,7 +45,7 @@ class LongInbox:
         self._counted = 0
         """So many of the items stand for one."""
         self._other_bytes = 0
-        self._arrival = Arrival(lambda: bool(self._items))
+        self._arrival = Arrival(self._items)
 
     @property
     def is_empty(self) -> bool:
@@ -75,8 +72,9 @@ class LongInbox:
         if self._blocks.filled(count):
             self._count()
 
-    def lost(self, error: PeerFailed) -> None:
-        self._arrival.lose(error)
+    def close(self) -> None:
+        """Let go of the blocks. An event loop may hold on to a protocol that was replaced, and so to all that it knows."""
+        self._blocks = Blocks()
 
     async def next(self, patience_s: float) -> tuple[bool, bytes | memoryview]:
         """(is it content, block or message). Raises as `Inbox.next`."""
