@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.bare import bare_servers
 from bench.machinery import Running, accord_cluster, need
 from bench.putting import FILE_BYTES, FOLDERS, Puts, put_load
 from bench.table import Row
@@ -189,6 +190,8 @@ def _large(folder: Path, rounds: int) -> list[Row]:
         accord_cluster(_apart(folder / "apart", Path(elsewhere)), folder / "accord-apart", keep_versions=0) as apart,
         accord_cluster(_roots(folder / "two", 2), folder / "accord-two", keep_versions=0) as pair,
         accord_cluster(_roots(folder / "one", 1), folder / "accord-one", keep_versions=0) as alone,
+        bare_servers([folder / "bare1", folder / "bare2"]) as bare_pair,
+        bare_servers([folder / "bare"]) as bare_alone,
     ):
         contestants: dict[str, Callable[[], float]] = {
             "dd": lambda: _dd_s([folder / "dd"]),
@@ -196,6 +199,8 @@ def _large(folder: Path, rounds: int) -> list[Row]:
             "two servers": lambda: _upload_s(source, f"{pair[0].url}/files/large.bin{BOTH}"),
             "two, disks apart": lambda: _upload_s(source, f"{apart[0].url}/files/large.bin{BOTH}"),
             "one server": lambda: _upload_s(source, f"{alone[0].url}/files/large.bin"),
+            "two bare": lambda: _sent_s(source, bare_pair),
+            "one bare": lambda: _sent_s(source, bare_alone),
             "two, over a line": lambda: _upload_s(source, f"{pair[0].url}/files/large.bin{BOTH}", line=True),
             "one, over a line": lambda: _upload_s(source, f"{alone[0].url}/files/large.bin", line=True),
         }
@@ -236,6 +241,14 @@ def _large_rows(times: Mapping[str, list[float]], cpu: Mapping[str, float], peak
         Row("  time on two servers / on one", f"{cost:.2f}", "at most 1.4", cost <= 1.4),
         Row("  the same of two dd / one dd: what one disk takes for two copies", f"{disk_cost:.2f}"),
         Row(
+            "  the same of two programs that only receive, hash, write and send / one",
+            f"{ratio('two bare', 'one bare'):.2f}",
+        ),
+        Row(
+            "  ours / those programs: on one, on two",
+            f"{ratio('one bare', 'one server'):.2f}, {ratio('two bare', 'two servers'):.2f}",
+        ),
+        Row(
             "  ours / dd, the second server on storage of its own (memory)",
             f"{apart:.2f}",
             "at least 0.5",
@@ -266,12 +279,16 @@ def _made(source: Path) -> Path:
     return source
 
 
-def _upload_s(source: Path, url: str, *, line: bool = False) -> float:
+def _sent_s(source: Path, url: str, *, line: bool = False) -> float:
     """`line`: no faster than `LINE_MIB_PER_S`."""
     paced = ["--limit-rate", f"{LINE_MIB_PER_S}M"] if line else []
     began = time.perf_counter()
     subprocess.run(["curl", "-sf", *paced, "-o", "/dev/null", "-T", str(source), url], check=True)
-    taken = time.perf_counter() - began
+    return time.perf_counter() - began
+
+
+def _upload_s(source: Path, url: str, *, line: bool = False) -> float:
+    taken = _sent_s(source, url, line=line)
     subprocess.run(["curl", "-sf", "-o", "/dev/null", "-X", "DELETE", url], check=True)
     return taken
 
