@@ -18,6 +18,7 @@ import accord
 from accord.config import Config
 from accord.engine.copy import Copier
 from accord.engine.debts import Payer
+from accord.engine.deciding import Decider
 from accord.engine.found import RecentFindings
 from accord.engine.heal import Healer
 from accord.engine.heal_queue import HealQueue
@@ -126,17 +127,8 @@ def _core(config: Config, me: ServerName, store: Store, peers: PeerLinks, ending
     healing = HealQueue(updater, look_again=reader.look_again)
     peers.on_up(healing.wake)
     ending.push_async_callback(healing.close)
-    writer = Writer(
-        me,
-        store,
-        peers,
-        reader,
-        min_copies=config.min_copies,
-        now_ns=time.time_ns,
-        now_s=now_s,
-        hash_wait_s=config.hash_wait_s,
-        unpaid=payer.pay,
-    )
+    decider = Decider(me, store, peers, now_ns=time.time_ns, now_s=now_s, hash_wait_s=config.hash_wait_s)
+    writer = Writer(decider, reader, min_copies=config.min_copies, unpaid=payer.pay)
     return _Core(reader, writer, Historian(me, store, peers), updater, healing, payer, strangers)
 
 

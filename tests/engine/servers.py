@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from accord.engine.copy import Copier
 from accord.engine.debts import Payer
+from accord.engine.deciding import Decider, Wish
 from accord.engine.heal import Healer
 from accord.engine.heal_queue import HealQueue
 from accord.engine.history import Historian
@@ -19,7 +20,7 @@ from accord.engine.recheck import Recheck
 from accord.engine.strangers import Strangers
 from accord.engine.sync import Syncer
 from accord.engine.update import Updater
-from accord.engine.write import Wish, Writer, Written
+from accord.engine.write import Writer, Written
 from accord.model.fingerprints import WHOLE, Fingerprint
 from accord.model.names import Digest, FilePath, ServerName
 from accord.model.verdict import Verdict
@@ -59,17 +60,8 @@ class Node:
         )
         self.healing = HealQueue(self.updater, look_again=self.reader.look_again)
         self.peers.on_up(self.healing.wake)
-        self.writer = Writer(
-            name,
-            self.store,
-            self.peers,
-            self.reader,
-            min_copies=min_copies,
-            now_ns=lambda: next(self._times),
-            now_s=now_s,
-            hash_wait_s=5.0,
-            unpaid=self.payer.pay,
-        )
+        decider = Decider(name, self.store, self.peers, now_ns=lambda: next(self._times), now_s=now_s, hash_wait_s=5.0)
+        self.writer = Writer(decider, self.reader, min_copies=min_copies, unpaid=self.payer.pay)
         self.syncer = Syncer(
             self.store,
             self.peers,

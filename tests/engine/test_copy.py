@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from accord.engine.write import Wish
+from accord.engine.deciding import Wish
 from accord.errors import DamagedEverywhere
 from accord.model.names import FilePath
 from accord.model.verdict import Damaged, Kind

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from accord.engine import debts
-from accord.engine.write import Wish
+from accord.engine.deciding import Wish
 from accord.errors import StoreFailed
 from accord.model.history import Deed
 from accord.model.names import FilePath

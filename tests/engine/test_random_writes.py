@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accord.engine.write import Refused, Written
+from accord.engine.deciding import Refused
+from accord.engine.write import Written
 from accord.errors import AccordError
 from accord.model.names import Digest
 from accord.model.verdict import Kind, Verdict

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accord.engine import comparison, heal_queue, requests, sync
+from accord.engine.deciding import Refused
 from accord.engine.heal_queue import Urgency
 from accord.engine.requests import Requests
 from accord.engine.runs import Order
-from accord.engine.write import Refused
 from accord.errors import AccordError, PeerUnreachable
 from accord.model.fingerprints import Cut, Summary
 from accord.model.names import FilePath, Prefix

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from accord.engine.write import FRESH_S, Refused, Wish, Written
+from accord.engine.deciding import FRESH_S, Refused, Wish
+from accord.engine.write import Written
 from accord.errors import Conflict, ContentMismatch, DiskFull, TooFewCopies
 from accord.model.history import Deed
 from accord.model.names import Digest, DigestPrefix, FilePath

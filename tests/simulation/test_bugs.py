@@ -26,10 +26,10 @@ def test_there_are_many_and_the_page_has_them_all() -> None:
 
 
 def test_a_bug_is_gone_after_its_run() -> None:
-    from accord.engine import write
+    from accord.engine import deciding
 
     run(1, plant=BY_NAME["context ignored"].plant)
-    assert vars(write)["covered"] is covered
+    assert vars(deciding)["covered"] is covered
 
 
 def test_a_failing_seed_is_told_with_the_command_that_does_it_again(capsys: pytest.CaptureFixture[str]) -> None:

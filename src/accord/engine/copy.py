@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from accord.engine.deciding import Look, Refused, Step, Wish
 from accord.engine.history import Historian
 from accord.engine.read import Reading
-from accord.engine.write import Look, Refused, Step, Wish, Writer, Written
+from accord.engine.write import Writer, Written
 from accord.errors import DamagedEverywhere, Gone, NotFound, UnknownState, UsageError
 from accord.model.history import Deed
 from accord.model.names import Digest, DigestPrefix, FilePath

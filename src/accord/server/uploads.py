@@ -11,7 +11,8 @@ import asyncio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from accord.engine.write import Refused, Written
+from accord.engine.deciding import Refused
+from accord.engine.write import Written
 from accord.errors import (
     AccordError,
     Conflict,

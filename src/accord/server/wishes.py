@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from accord.codec import read_context_token
-from accord.engine.write import Wish
+from accord.engine.deciding import Wish
 from accord.errors import ContentMismatch, ContentTooLarge, InvalidQuery, UnsupportedContent, UsageError
 from accord.model.history import Deed
 from accord.model.names import Digest, DigestPrefix, FilePath

@@ -11,7 +11,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from accord.engine.write import Refused, Wish, Writing, Written
+from accord.engine.deciding import Refused, Wish
+from accord.engine.write import Writing, Written
 from accord.errors import AccordError, UsageError
 from accord.model.history import Deed
 from accord.model.names import FilePath

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from accord.engine import read, write
+from accord.engine import deciding, read
 from accord.engine.retention import Retention
 from accord.engine.transfer import LocalBody
 from accord.engine.update import Updater
@@ -60,13 +60,13 @@ BUGS: tuple[Bug, ...] = (
         "newest time decides",
         "of rivals the one with the newest modified time is shown, and nothing else",
         20,
-        instead((read, "compare"), (write, "compare"), of=newest_wins),
+        instead((read, "compare"), (deciding, "compare"), of=newest_wins),
     ),
     Bug(
         "silence is absence",
         "a server that does not answer counts as having nothing",
         20,
-        instead((read, "compare"), (write, "compare"), of=silence_is_absence),
+        instead((read, "compare"), (deciding, "compare"), of=silence_is_absence),
     ),
     Bug(
         "first rival wins",
@@ -118,7 +118,7 @@ BUGS: tuple[Bug, ...] = (
         "context ignored",
         "a write takes the place of everything, whatever its writer has seen",
         20,
-        instead((write, "covered"), of=seen_is_ignored),
+        instead((deciding, "covered"), of=seen_is_ignored),
     ),
     Bug(
         "acknowledged too early",

@@ -123,7 +123,7 @@ def _is_superseded(world: World, deed: Deed) -> bool:
         verdict
         for machine in world.up
         if machine.server is not None
-        for (_, path), verdict in machine.server.writer.shown.items()
+        for (_, path), verdict in machine.server.decider.shown.items()
         if path == deed.path
     ]
     return any(deed.id in world.ledger.ids(verdict) for verdict in under_way)

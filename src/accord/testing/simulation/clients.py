@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
+from accord.engine.deciding import Refused, Wish
 from accord.engine.read import Verify
-from accord.engine.write import Refused, Wish, Written
+from accord.engine.write import Written
 from accord.errors import AccordError
 from accord.model.names import DigestPrefix, FilePath
 from accord.model.verdict import Kind, Verdict
@@ -121,7 +122,7 @@ class Client:
     def _note_what_was_shown(self, server: Server, deed: Deed, *paths: FilePath) -> None:
         ledger = self._world.ledger
         for path in paths:
-            verdict = server.writer.shown.pop((deed.id, path), None)
+            verdict = server.decider.shown.pop((deed.id, path), None)
             if verdict is not None:
                 if deed.conditions is None or deed.conditions.seen is None:
                     deed.takes_over |= ledger.ids(verdict)

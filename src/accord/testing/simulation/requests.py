@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from accord.engine.deciding import Wish
 from accord.engine.read import Reading, Verify
 from accord.engine.transfer import CopyFailed
-from accord.engine.write import Wish, Written
+from accord.engine.write import Written
 from accord.errors import AccordError
 from accord.model.names import Digest, DigestPrefix, FilePath
 from accord.model.verdict import HeldVersion, Verdict

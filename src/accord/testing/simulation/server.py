@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from accord.engine.copy import Copier
 from accord.engine.debts import Payer
+from accord.engine.deciding import Decider, Wish
 from accord.engine.heal import Healer
 from accord.engine.heal_queue import HealQueue
 from accord.engine.history import Historian
@@ -25,7 +26,7 @@ from accord.engine.scrub import Scrubber
 from accord.engine.strangers import Strangers
 from accord.engine.sync import Syncer
 from accord.engine.update import Updater
-from accord.engine.write import Wish, Writer
+from accord.engine.write import Writer
 from accord.model.names import FilePath, ServerName
 from accord.model.verdict import Answer, Verdict
 from accord.model.versions import OutsideChanges
@@ -60,14 +61,14 @@ async def _reported(question: bytes) -> bytes:
     return b"{}"
 
 
-class ObservedWriter(Writer):
+class ObservedDecider(Decider):
     """The real one; `shown` keeps on which verdict each author's write to a path was decided."""
 
     shown: dict[tuple[str, FilePath], Verdict]
 
-    def _check(self, verdict: Verdict, answers: Mapping[ServerName, Answer], wish: Wish, *, deletes: bool) -> None:
+    def check(self, verdict: Verdict, answers: Mapping[ServerName, Answer], wish: Wish, *, deletes: bool) -> None:
         self.shown[wish.author, verdict.path] = verdict
-        super()._check(verdict, answers, wish, deletes=deletes)
+        super().check(verdict, answers, wish, deletes=deletes)
 
 
 class Server:
@@ -129,18 +130,11 @@ class Server:
             store, peers, self.reader, hash_wait_s=HASH_WAIT_S, keep_tombstones_s=kept_s, is_stranger=is_stranger
         )
         self.healing = HealQueue(self.updater, look_again=self.reader.look_again)
-        self.writer = ObservedWriter(
-            self.name,
-            store,
-            peers,
-            self.reader,
-            min_copies=self.settings.min_copies,
-            now_ns=self.now_ns,
-            now_s=now_s,
-            hash_wait_s=HASH_WAIT_S,
-            unpaid=self.payer.pay,
+        self.decider = ObservedDecider(
+            self.name, store, peers, now_ns=self.now_ns, now_s=now_s, hash_wait_s=HASH_WAIT_S
         )
-        self.writer.shown = {}
+        self.decider.shown = {}
+        self.writer = Writer(self.decider, self.reader, min_copies=self.settings.min_copies, unpaid=self.payer.pay)
         self.historian = Historian(self.name, store, peers)
         self.copier = Copier(self.writer, self.historian)
         self.doubts = Doubts(store, wait_s=HASH_WAIT_S)
