@@ -83,6 +83,14 @@ STANDINGS: dict[str, tuple[ServerStatus | None, list[Owed], tuple[Standing, int]
     "one of two was never compared": (status(sync=(EQUAL,), peers=TWO), [], (S.UNKNOWN, 0)),
     "it can ask nobody": (status(sync=(EQUAL,), peers=NOBODY_UP), [], (S.UNKNOWN, 0)),
     "debts to it were let go": (status(), [Owed("server1", 0, lost=True)], (S.UNKNOWN, 0)),
+    "its directory was taken away": (status(degraded="moved", takes_in=False), [], (S.UNKNOWN, 0)),
+    "its directory was taken away, and it is owed": (status(takes_in=False), [Owed("server1", 2)], (S.BEHIND, 2)),
+    "it has no peers, and its directory was taken away": (
+        status(sync=(), peers=(), takes_in=False),
+        [],
+        (S.UNKNOWN, 0),
+    ),
+    "its disk is full": (status(degraded="its disk is full"), [], (S.IN_SYNC, 0)),
     "it cannot be asked": (None, [], (S.UNKNOWN, 0)),
     "it cannot be asked, and is owed": (None, [Owed("server1", 7)], (S.BEHIND, 7)),
 }

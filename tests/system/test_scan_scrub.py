@@ -223,5 +223,7 @@ def test_a_directory_that_was_moved_away_lost_nothing(new_cluster: Callable[...,
     assert "moved or mounted over" in progress(pair[0], "scan")["error"]
     assert findings(pair[1], number) == {}
     assert list(pair[0].root.iterdir()) == []
+    lines = {line["name"]: line["standing"] for line in request(pair[1].port, "/status").json()["servers"]}
+    assert lines == {"server1": "unknown", "server2": "in sync"}
     pair[0].root.rmdir()
     aside.rename(pair[0].root)

@@ -52,7 +52,7 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One server's own part. The numbers from `files` to `clashes` are of what is below `prefix`.
 
     `kinds` has how many paths are no agreement, by their verdicts, as far as this server knows; `rivals`, of how many it has several
-    current versions itself. `disk` is None where nobody can tell.
+    current versions itself. `disk` is None where nobody can tell. `takes_in`: not, once its directory cannot be relied on any more.
     """
 
     name: str
@@ -69,6 +69,7 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     clashes: int
     disk: Disk | None
     degraded: str | None
+    takes_in: bool = True
     indexing: FirstHashing
     queue: HealProgress
     scan: RunProgress
@@ -88,7 +89,7 @@ class Standing(Enum):
     COMPARING = "comparing"
     """It is finding out: the first comparison, or the first hashing of its files, is under way."""
     UNKNOWN = "unknown"
-    """Nobody can tell: it cannot be asked, or it could compare itself with nobody."""
+    """Nobody can tell: it cannot be asked, it could compare itself with nobody, or what it compared is not in its place any more."""
 
 
 class ServerLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +133,8 @@ def standing_of(status: ServerStatus | None, owed_to_it: Iterable[Owed]) -> tupl
     behind = max(behind, status.queue.queued + status.queue.running, found)
     if behind:
         return Standing.BEHIND, behind
+    if not status.takes_in:
+        return Standing.UNKNOWN, 0
     if not status.indexing.done:
         return Standing.COMPARING, 0
     if not status.peers:

@@ -141,6 +141,7 @@ class Status:
             clashes=tally.clashes,
             disk=await self._disk(),
             degraded=store.degraded(),
+            takes_in=store.takes_in(),
             indexing=FirstHashing(
                 done=indexing.done,
                 hashed_files=indexing.hashed_files,
