@@ -205,7 +205,7 @@ def test_the_row_of_a_server() -> None:
         "server1",
         "behind by 5",
         "5, paused",
-        "running 75 %",
+        "running, 75 %",
         "failed 2 h ago",
         "5 s ago",
         "1 B free",

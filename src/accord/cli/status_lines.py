@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from accord.cli import words
 from accord.cli.outcomes import ServerRun, Upkeep
 from accord.client.status import DifferingPath, NameClash
-from accord.engine.overview import Overview, ServerLine, ServerStatus, Standing
-from accord.engine.progress import RunProgress, SyncProgress
+from accord.engine.overview import Overview, ServerLine, Standing
+from accord.engine.progress import SyncProgress
+from accord.engine.status_words import remarks, run_words, sync_words
 from accord.model.verdict import Kind
 from accord.quantities import age_text
 
 _NANO = 1_000_000_000
-_PERCENT = 100
 Row = tuple[str, ...]
 HEAD: Row = ("server", "state", "to mend", "scan", "scrub", "sync", "disk", "remark")
 
@@ -33,11 +33,11 @@ def server_row(line: ServerLine) -> Row:
         line.name,
         state,
         f"{waiting:,}{', paused' if status.queue.paused else ''}",
-        _run(status, status.scan),
-        _run(status, status.scrub),
-        _synced(status),
+        run_words(status, status.scan),
+        run_words(status, status.scrub),
+        sync_words(status),
         "-" if status.disk is None else f"{words.size(status.disk.free_bytes)} free",
-        "; ".join(_remarks(status)),
+        "; ".join(remarks(status)),
     )
 
 
@@ -132,38 +132,3 @@ def _compared(one: SyncProgress) -> str:
 def _seconds(duration_ns: int) -> str:
     seconds = duration_ns / _NANO
     return f"{seconds:.1f} s" if seconds < 60 else age_text(seconds)
-
-
-def _run(status: ServerStatus, run: RunProgress) -> str:
-    if run.running:
-        share = f" {min(_PERCENT - 1, _PERCENT * run.files // run.total_files)} %" if run.total_files else ""
-        return f"running{share}"
-    if run.ended_ns is None:
-        return "never"
-    return f"{'failed ' if run.error is not None else ''}{_ago(status, run.ended_ns)}"
-
-
-def _synced(status: ServerStatus) -> str:
-    if any(one.running for one in status.sync):
-        return "running"
-    ends = [one.ended_ns for one in status.sync if one.ended_ns is not None]
-    return _ago(status, max(ends)) if ends else "never"
-
-
-def _ago(status: ServerStatus, then_ns: int) -> str:
-    return f"{age_text((status.now_ns - then_ns) / _NANO)} ago"
-
-
-def _remarks(status: ServerStatus) -> Iterator[str]:
-    if status.degraded is not None:
-        yield f"degraded: {status.degraded}"
-    if not status.indexing.done:
-        yield f"hashing its files, {status.indexing.hashed_files:,} of {status.indexing.found_files:,} so far"
-    for run, name in ((status.scan, "scan"), (status.scrub, "scrub")):
-        if run.error is not None:
-            yield f"{name}: {run.error}"
-    for one in status.sync:
-        if one.stranger:
-            yield f"{one.peer} was away for so long that it is a stranger"
-        if one.failed:
-            yield f"{one.failed:,} of what {one.peer} has could not be mended"

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from accord.engine.found_everywhere import Everywhere
 from accord.engine.known_paths import CLASH, ESTRANGED, Differing
-from accord.engine.overview import Overview, ServerLine, ServerStatus, Standing
-from accord.engine.progress import RunProgress
+from accord.engine.overview import Overview, ServerLine, Standing
 from accord.engine.questions import Clash, FoundCopy
+from accord.engine.status_words import remarks, run_words, sync_words
 from accord.model.names import Prefix, ServerName
 from accord.model.verdict import Kind
 from accord.quantities import age_text
@@ -19,7 +19,6 @@ from accord.server import pages
 from accord.server.paths import encoded
 from accord.server.rendering import rfc3339
 
-_NANO = 1_000_000_000
 _AGREED = (Kind.IDENTICAL.value, Kind.DELETED.value)
 
 
@@ -124,48 +123,12 @@ def _server_row(line: ServerLine, *, is_asked: bool) -> tuple[str, ...]:
         name,
         pages.badge(state, "good" if line.standing is Standing.IN_SYNC else "warn"),
         pages.text(f"{status.queue.queued + status.queue.running:,}{' (paused)' if status.queue.paused else ''}"),
-        pages.text(_run(status, status.scan)),
-        pages.text(_run(status, status.scrub)),
-        pages.text(_synced(status)),
+        pages.text(run_words(status, status.scan)),
+        pages.text(run_words(status, status.scrub)),
+        pages.text(sync_words(status)),
         pages.line("not known" if status.disk is None else f"{pages.size(status.disk.free_bytes)} free"),
-        pages.told("; ".join(_remarks(status))),
+        pages.told("; ".join(remarks(status))),
     )
-
-
-def _run(status: ServerStatus, run: RunProgress) -> str:
-    if run.running:
-        share = f", {min(99, 100 * run.files // run.total_files)} %" if run.total_files else ""
-        return f"running{share}"
-    if run.ended_ns is None:
-        return "never"
-    failed = "failed " if run.error is not None else ""
-    return f"{failed}{_ago(status, run.ended_ns)}"
-
-
-def _synced(status: ServerStatus) -> str:
-    if any(one.running for one in status.sync):
-        return "running"
-    ends = [one.ended_ns for one in status.sync if one.ended_ns is not None]
-    return _ago(status, max(ends)) if ends else "never"
-
-
-def _ago(status: ServerStatus, then_ns: int) -> str:
-    return f"{age_text((status.now_ns - then_ns) / _NANO)} ago"
-
-
-def _remarks(status: ServerStatus) -> Iterable[str]:
-    if status.degraded is not None:
-        yield f"degraded: {status.degraded}"
-    if not status.indexing.done:
-        yield f"hashing its files: {status.indexing.hashed_files:,} of {status.indexing.found_files:,} so far"
-    for run, name in ((status.scan, "scan"), (status.scrub, "scrub")):
-        if run.error is not None:
-            yield f"{name}: {run.error}"
-    for one in status.sync:
-        if one.stranger:
-            yield f"{one.peer} was away for so long that it is a stranger"
-        if one.failed:
-            yield f"{one.failed:,} of what {one.peer} has could not be mended"
 
 
 def _counts(told: Overview) -> str:
