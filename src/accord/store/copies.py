@@ -34,10 +34,35 @@ class Lists(Protocol):
     async def chunks_near(self, base: FileBase) -> ChunkList: ...
 
 
-class DirectoryCopy:
+class OpenFile:
+    """A descriptor that is closed with it."""
+
+    __slots__ = ("_fd", "path")
+
+    def __init__(self, path: FilePath, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+
+    async def read(self, offset: int, length: int) -> bytes:
+        return await asyncio.to_thread(_read_all, self._fd, self.path, offset, length)
+
+    def own_fd(self) -> int:
+        """A second descriptor of the same file, for work that may outlive this one; the caller closes it."""
+        return os.dup(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class DirectoryCopy(OpenFile):
     """See `port.Copy`. `is_kept`: it is not the file at the path, but one that is kept under its digest."""
 
-    __slots__ = ("_fd", "_lists", "_stat", "answer", "is_kept", "path")
+    __slots__ = ("_lists", "_stat", "answer", "is_kept")
 
     def __init__(
         self,
@@ -49,9 +74,8 @@ class DirectoryCopy:
         *,
         is_kept: bool = False,
     ) -> None:
-        self.path = path
+        super().__init__(path, fd)
         self.answer = answer
-        self._fd = fd
         self._stat = stat
         self._lists = lists
         self.is_kept = is_kept
@@ -82,9 +106,6 @@ class DirectoryCopy:
         except OSError:
             return None
 
-    async def read(self, offset: int, length: int) -> bytes:
-        return await asyncio.to_thread(_read_all, self._fd, self.path, offset, length)
-
     def unchanged(self) -> bool:
         return Stat.of(os.fstat(self._fd)) == self._stat
 
@@ -94,48 +115,20 @@ class DirectoryCopy:
     async def chunks(self) -> ChunkList:
         return await self._lists.chunks_of(self)
 
-    def own_fd(self) -> int:
-        """A second file descriptor of the same file, for work that may outlive this copy; the caller closes it."""
-        return os.dup(self._fd)
 
-    def close(self) -> None:
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()
-
-
-class FileBase:
+class FileBase(OpenFile):
     """See `port.Base`. `digest` is what the file is recorded with, right or wrong; None where nobody knows."""
 
-    __slots__ = ("_fd", "_lists", "digest", "path", "size")
+    __slots__ = ("_lists", "digest", "size")
 
     def __init__(self, path: FilePath, fd: int, digest: Digest | None, lists: Lists) -> None:
-        self.path = path
+        super().__init__(path, fd)
         self.size = os.fstat(fd).st_size
         self.digest = digest
-        self._fd = fd
         self._lists = lists
 
     async def chunks(self) -> ChunkList:
         return await self._lists.chunks_near(self)
-
-    async def read(self, offset: int, length: int) -> bytes:
-        return await asyncio.to_thread(_read_all, self._fd, self.path, offset, length)
-
-    def own_fd(self) -> int:
-        """As `DirectoryCopy.own_fd`."""
-        return os.dup(self._fd)
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()
 
 
 def _read_all(fd: int, path: FilePath, offset: int, length: int) -> bytes:
