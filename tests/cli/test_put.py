@@ -67,6 +67,17 @@ def test_rivals_are_not_buried_and_the_way_out_is_told(accord: Run, serve: Serve
     assert accord("rm", "notes.txt", url=url).returncode == 6
 
 
+def test_a_command_that_is_told_can_be_typed_as_it_stands(accord: Run, serve: Serve, tmp_path: Path) -> None:
+    script, url = serve(Writable())
+    script.put("tree/it's $5.txt", server1=b"one", server2=b"two")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "it's $5.txt").write_bytes(TEXT)
+    for words in (["put", "tree/it's $5.txt", "tree/"], ["put", "-r", "tree", "tree"], ["rm", "tree/it's $5.txt"]):
+        done = accord(*words, url=url)
+        assert done.returncode == 6
+        assert """`accord resolve 'tree/it'"'"'s $5.txt' --keep""" in done.stderr
+
+
 def test_conditions(accord: Run, serve: Serve, tmp_path: Path) -> None:
     _, url = serve(Writable())
     (tmp_path / "x").write_bytes(TEXT)

@@ -63,6 +63,9 @@ class FakeStore:
     def degraded(self) -> str | None:
         return self.reason
 
+    def takes_in(self) -> bool:
+        return self.reason is None
+
     async def differences(self, prefix: Prefix, after: FilePath | None, limit: int) -> list[Difference]:
         return []
 

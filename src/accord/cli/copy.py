@@ -46,7 +46,7 @@ def cp(
     version
         Copy this version, rival or former: its digest, or the first 12 or more hex digits of it.
     """
-    from accord.cli.put import exit_code_of, resolvable
+    from accord.cli.changes import exit_code_of, resolvable
 
     target = _target(source, dest)
     with common.client() as client, resolvable(target):
@@ -81,7 +81,7 @@ def mv(
     dest
         Where to; with a slash at its end, a folder.
     """
-    from accord.cli.put import exit_code_of, resolvable
+    from accord.cli.changes import exit_code_of, resolvable
 
     target = _target(source, dest)
     with common.client() as client, resolvable(target):

@@ -1,6 +1,6 @@
 """`accord get -r`: everything below a prefix into a folder, several files at a time, without what is there already.
 
-Each file is fetched as `cli.get` does it. Nothing is written outside the folder: what stands in the way, a link above all, is named
+Each file is fetched as `cli.getting` does it. Nothing is written outside the folder: what stands in the way, a link above all, is named
 and left.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accord.cli.get import Choices, get_one
+from accord.cli.getting import Choices, get_one
 from accord.cli.options import Common
 from accord.cli.outcomes import TreeItem
 from accord.model.verdict import Kind

@@ -77,8 +77,8 @@ def restore(
     if_match
         Only if this is the current version: its whole digest.
     """
+    from accord.cli.changes import exit_code_of, resolvable
     from accord.cli.progress import waiting
-    from accord.cli.put import exit_code_of, resolvable
 
     with common.client() as client, resolvable(path), waiting(f"restoring {path}", json=common.json):
         written = client.restore(path, version, if_match=if_match, **signed.options())

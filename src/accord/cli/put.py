@@ -1,16 +1,13 @@
 """`accord put`: store a file, stdin, or everything in a folder.
 
-Streaming, checking and trying the next server are the client's (`client.writing`); trees are `cli.put_tree`'s. What an answer to a
-change means for the exit code is decided here, once, in `exit_code_of`.
+Streaming, checking and trying the next server are the client's (`client.writing`); trees are `cli.put_tree`'s.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclopts import App
 
@@ -28,11 +25,6 @@ from accord.cli.options import (
     Signed,
     checked_jobs,
 )
-
-if TYPE_CHECKING:
-    from accord.client.results import Written
-
-_SILENT, _RIVALS = 3, 6
 
 
 def app_command(app: App) -> None:
@@ -100,6 +92,7 @@ def put(
 
 
 def _put_one(source: str, target: str, options: dict[str, Any], common: Common) -> int:
+    from accord.cli.changes import exit_code_of, resolvable
     from accord.cli.progress import progress_of
     from accord.client.source import StreamSource, source_of
 
@@ -120,25 +113,3 @@ def _target(source: str, path: str | None) -> str:
     if Path(source).is_dir():
         raise UsageError(f"{source} is a folder: add --recursive.")
     return (path or "") + Path(source).name
-
-
-def exit_code_of(written: Written) -> int:
-    """What a command that made this change ends with: it is made in any case."""
-    from accord.model.verdict import Kind
-
-    if written.result.verdict is Kind.DIVERGED:
-        return _RIVALS
-    return _SILENT if written.missing else 0
-
-
-@contextmanager
-def resolvable(path: str) -> Iterator[None]:
-    """A change that was refused because of rivals tells what to do about them."""
-    from accord.errors import RivalVersions
-
-    try:
-        yield
-    except RivalVersions as rivals:
-        named = rivals.path or path  # of a copy, it may be the source
-        rivals.detail += f" Nothing was changed. `accord diff {named}` compares them, `accord resolve {named} --keep SERVER` chooses."
-        raise

@@ -6,6 +6,7 @@ Nothing is remembered between two runs: what was stored is found to be there.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class Putting:
             return failed(error, path=_printable(path), local=_shown(local))
 
     def _put(self, client: Client, path: str, local: Local, progress: Progress | None) -> TreeItem:
-        from accord.cli.put import exit_code_of
+        from accord.cli.changes import exit_code_of
         from accord.cli.trees import digest_of_file
         from accord.client.source import FileSource
         from accord.errors import RivalVersions
@@ -71,7 +72,8 @@ class Putting:
         source = FileSource(local.path, follow=False)
         known = self.there.get(path)
         if known is not None and known.digest is None:
-            raise RivalVersions(f"{path} has rival versions; `accord resolve {path} --keep SERVER` chooses.", path=path)
+            chooses = f"`accord resolve {shlex.quote(path)} --keep SERVER` chooses"
+            raise RivalVersions(f"{path} has rival versions; {chooses}.", path=path)
         if known is not None and known.size == source.size and digest_of_file(local.path) == known.digest:
             return TreeItem("same", path, _shown(local), known.size)
         if self.dry_run:

@@ -5,6 +5,7 @@ What a deletion is, is the servers' part; walking a whole prefix is like `cli.pu
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,7 +97,7 @@ class Removing:
             return self._one(client, path)
 
     def _one(self, client: Client, path: str) -> TreeItem:
-        from accord.cli.put import exit_code_of
+        from accord.cli.changes import exit_code_of
         from accord.cli.trees import failed
         from accord.errors import AccordError
 
@@ -115,13 +116,13 @@ def _delete(client: Client, path: str, options: dict[str, Any]) -> Written:
     try:
         return client.delete(path, **options)
     except RivalVersions as rivals:
-        rivals.detail += f" Nothing was deleted. `accord resolve {path} --keep deleted` deletes them all."
+        rivals.detail += f" Nothing was deleted. `accord resolve {shlex.quote(path)} --keep deleted` deletes them all."
         raise
 
 
 def _remove_one(path: str, options: dict[str, Any], common: Common) -> int:
+    from accord.cli.changes import exit_code_of
     from accord.cli.progress import waiting
-    from accord.cli.put import exit_code_of
 
     with common.client() as client, waiting(f"deleting {path}", json=common.json):
         written = _delete(client, path, options)

@@ -146,8 +146,8 @@ def _each(client: Client, listed: tuple[list[str], bool], wanted: Wanted, out: O
 
 def _one(client: Client, path: str, wanted: Wanted) -> tuple[Resolved, int]:
     from accord.cli import words
+    from accord.cli.changes import exit_code_of
     from accord.cli.outcomes import Resolved
-    from accord.cli.put import exit_code_of
     from accord.errors import Conflict, Gone, NotFound, UnknownState
     from accord.model.verdict import Kind
 
@@ -196,8 +196,8 @@ def _undo(client: Client, verdict: Verdict, wanted: Wanted) -> tuple[Resolved, i
     """Each former rival is written anew with what is seen *now*: the first supersedes the choice, and the others, which have not seen
     the first, become its rivals. That is the state before, as new versions."""
     from accord.cli import words
+    from accord.cli.changes import exit_code_of
     from accord.cli.outcomes import Resolved
-    from accord.cli.put import exit_code_of
     from accord.errors import Conflict
     from accord.model.verdict import Kind
 

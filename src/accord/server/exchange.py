@@ -6,24 +6,42 @@ pace.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, ParamSpec, Protocol
+from typing import ParamSpec, Protocol
 
 import structlog
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from accord.errors import AccordError
 from accord.server.body import RequestBody
 from accord.server.problems import render
 from accord.server.rendering import render_head
 
-if TYPE_CHECKING:
-    from accord.server.protocol import AccordProtocol
-
 Headers = list[tuple[bytes, bytes]]
 P = ParamSpec("P")
 
 _log = structlog.get_logger("accord.http")
+
+
+class Connection(Protocol):
+    """What an exchange needs of its connection. `url` and `headers` are those of the request that was parsed last."""
+
+    url: bytes
+    headers: Headers
+    transport: asyncio.Transport
+    flow: FlowControl
+
+    def on_response_complete(self) -> None:
+        """The next request's turn has come."""
+        ...
+
+    def linger(self) -> None:
+        """Close it, but not before the client can have read the answer."""
+        ...
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None: ...
 
 
 class FileAnswerer(Protocol):
@@ -56,7 +74,7 @@ class Exchange:
 
     __slots__ = (
         "_answerer",
-        "_protocol",
+        "_connection",
         "body",
         "disconnected",
         "headers",
@@ -73,17 +91,17 @@ class Exchange:
 
     def __init__(
         self,
-        protocol: AccordProtocol,
+        connection: Connection,
         answerer: FileAnswerer,
         method: bytes,
         keep_alive: bool,
         body: RequestBody | None = None,
     ) -> None:
-        self._protocol = protocol
+        self._connection = connection
         self._answerer = answerer
         self.method = method
-        self.target: bytes = protocol.url
-        self.headers: Headers = protocol.headers
+        self.target = connection.url
+        self.headers = connection.headers
         self.wants_body = method != b"HEAD"
         self.keep_alive = keep_alive
         self.started = False
@@ -105,21 +123,21 @@ class Exchange:
 
     def begin(self, head: bytes) -> None:
         """Send the head. Raises `ConnectionResetError` when the client has gone, or sent what made the connection be closed."""
-        if self._protocol.transport.is_closing():
+        if self._connection.transport.is_closing():
             raise ConnectionResetError("the client has gone")
         self.started = True
         if self.body is not None and not self.body.can_be_drained():
             self.keep_alive = False
         if not self.keep_alive:
             head = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
-        self._protocol.transport.write(head)
+        self._connection.transport.write(head)
 
     async def write(self, block: bytes) -> None:
         """Send a block, waiting while the client is behind. Raises `ConnectionResetError` when it has gone or stalled."""
-        if self.disconnected or self._protocol.transport.is_closing():
+        if self.disconnected or self._connection.transport.is_closing():
             raise ConnectionResetError("the client has gone")
-        self._protocol.transport.write(block)
-        await self._protocol.flow.drain()
+        self._connection.transport.write(block)
+        await self._connection.flow.drain()
         if self.disconnected:
             raise ConnectionResetError("the client has gone")
 
@@ -127,16 +145,16 @@ class Exchange:
         self.response_complete = True
         if not self.keep_alive:
             if self.body is not None and not self.body.is_complete:
-                self._protocol.linger()
+                self._connection.linger()
                 return
-            self._protocol.transport.close()
-        self._protocol.on_response_complete()
+            self._connection.transport.close()
+        self._connection.on_response_complete()
 
     def abort(self) -> None:
         """Break the answer off so that nobody can take it for complete."""
         self.response_complete = True
         self.keep_alive = False
-        self._protocol.transport.abort()
+        self._connection.transport.abort()
 
     def start(self) -> None:
         """It is this request's turn."""
@@ -151,7 +169,7 @@ class Exchange:
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
         """Do the rest in a task; whatever it raises, the client is answered."""
-        self._protocol.spawn(self._run(work))
+        self._connection.spawn(self._run(work))
 
     async def _run(self, work: Coroutine[object, object, None]) -> None:
         try:
