@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from accord.engine.deciding import Wish
-from accord.errors import DamagedEverywhere
+from accord.errors import DamagedEverywhere, TooFewCopies, UsageError
 from accord.model.names import FilePath
 from accord.model.verdict import Damaged, Kind
 from tests.engine.servers import PATH, servers
@@ -40,6 +40,16 @@ async def test_a_copy_is_made_from_another_server_s_bytes_where_this_one_s_rotte
         some[0].store.rot(PATH)
         await some[0].copier.copy(PATH, None, OTHER, Wish(), moves=False)
         assert [node.store.files[OTHER].content for node in some.nodes] == [b"one"] * 2
+
+
+@pytest.mark.parametrize("copies", [2, 5])
+async def test_a_copy_that_too_few_could_have_takes_no_room(copies: int) -> None:
+    async with servers(2) as some:
+        await some[0].put(b"one")
+        some.down(1)
+        with pytest.raises((TooFewCopies, UsageError)):
+            await some[0].copier.copy(PATH, None, OTHER, Wish(min_copies=copies), moves=False)
+        assert some[0].store.open_stagings == 0
 
 
 async def test_what_nobody_could_ever_read_cannot_be_copied() -> None:

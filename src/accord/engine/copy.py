@@ -45,10 +45,14 @@ class Copier:
         try:
             held = await self._source(reading, version)
             look = await writer.look(path, wish, deletes=False)
-            incoming = await self._content(reading, held)
+            replicas = writer.replicas(look.answers, wish, size=None)
+            try:
+                incoming = await self._content(reading, held)
+            except BaseException:
+                await replicas.close()
+                raise
         finally:
             reading.close()
-        replicas = writer.replicas(look.answers, wish, size=None)
         try:
             steps = [self._destination(look, wish, held.version, incoming, source, moves=moves)]
             if moves:

@@ -109,7 +109,7 @@ class Updater:
             clock = verdict.clock
             if verdict.kind is Kind.DIVERGED and await self._knew_it(path, local, clock):
                 return False  # there is one rival less: look again
-            taken += await self._found_here(local, verdict)
+            await self._find_here(local, verdict, taken)
             if not taken and not lacks(verdict, local) and merge(local.clock, clock) == local.clock:
                 return True
             if is_outlived(verdict, local, reading.answers.values(), self._keep_tombstones_s):
@@ -164,16 +164,14 @@ class Updater:
         _log.info("content that was found is a former version", path=path)
         return await self._commit(path, local, discard(local.clock, seen), (), ()) is not None
 
-    async def _found_here(self, local: Known, verdict: Verdict) -> list[Incoming]:
-        """Current versions that no server holds (somebody wrote over them), and whose bytes this server has somewhere else: at another
-        path, or in history."""
+    async def _find_here(self, local: Known, verdict: Verdict, taken: list[Incoming]) -> None:
+        """Adds to `taken` current versions that no server holds (somebody wrote over them), and whose bytes this server has somewhere
+        else: at another path, or in history."""
         held = {one.version.digest for one in verdict.versions if one.holders}
-        found = []
         for digest in current_contents(merge(local.clock, verdict.clock)):
             if digest not in held and not keeps(local, digest) and self._store.takes_in():
                 incoming = await self._store.duplicate(None, digest)
-                found += [] if incoming is None else [incoming]
-        return found
+                taken += [] if incoming is None else [incoming]
 
     async def _commit(
         self,
