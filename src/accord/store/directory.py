@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -41,7 +41,7 @@ from accord.store.parts import Parts, assemble
 from accord.store.path_locks import PathLocks
 from accord.store.port import Change, Committed, Copy, Debts, Indexing, is_answer
 from accord.store.records import Sharing
-from accord.store.remembering import Memory
+from accord.store.remembering import Memory, OpenedKept
 from accord.store.workshop import no_step
 
 LOOKING_THREADS = 16
@@ -83,7 +83,7 @@ class DirectoryStore(DirectoryInventory, DirectoryGlances):
         """`wait_s` None waits as long as it takes."""
         deadline_s = None if wait_s is None else time.monotonic() + wait_s
         for _ in range(TRIES):
-            held = await self._in_thread(partial(self._examiner.look, path, reread=reread))
+            held = await self._opened(partial(self._examiner.look, path, reread=reread))
             if isinstance(held, Opened):
                 return self._copy(path, held)
             if not isinstance(held, TooLarge):
@@ -129,18 +129,18 @@ class DirectoryStore(DirectoryInventory, DirectoryGlances):
         return FileIncoming(self._parts.shop, self._in_thread, is_read_soon=is_read_soon)
 
     async def duplicate(self, path: FilePath | None, digest: Digest) -> FileIncoming | None:
-        return await self._in_thread(lambda: self._memory.duplicate(path, digest))
+        return await self._opened(lambda: self._memory.duplicate(path, digest))
 
     async def commit(self, changes: Sequence[Change]) -> list[Committed] | None:
         return await self._commits.commit(changes)
 
     async def open_version(self, path: FilePath, digest: Digest) -> Copy | None:
-        held = await self._in_thread(lambda: self._examiner.look(path))
+        held = await self._opened(lambda: self._examiner.look(path))
         if isinstance(held, Opened):
             if held.record.digest == digest:
                 return self._copy(path, held)
             os.close(held.fd)
-        kept = await self._in_thread(lambda: self._memory.open_kept(path, digest))
+        kept = await self._opened(lambda: self._memory.open_kept(path, digest))
         if kept is None:
             return None
         return DirectoryCopy(path, kept.answer, kept.fd, kept.stat, self._lists, is_kept=True)
@@ -236,20 +236,29 @@ class DirectoryStore(DirectoryInventory, DirectoryGlances):
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
+    async def _opened(self, work: Callable[[], T]) -> T:
+        """As `_in_thread`, for what has to be closed by whoever waits for it: if nobody does any more, it is closed here."""
+        done = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            done.add_done_callback(_drop_late)
+            raise
+
     async def _keep_flushing(self) -> None:
         """Batched records become durable within a bounded time, also when nothing more comes; and what is not in its place any
         more is noticed."""
         failing = None
         while True:
             await asyncio.sleep(BATCH_S)
-            await self._in_thread(self._parts.shop.health.look)
             try:
+                await self._in_thread(self._parts.shop.health.look)
                 await self._in_thread(self._flush)
                 failing = None
             except StoreFailed as error:
                 if error.detail != failing:
                     failing = error.detail
-                    _log.error("the index cannot be written", reason=failing)
+                    _log.error("what was promised cannot be finished yet", reason=failing)
 
     def _flush(self) -> None:
         try:
@@ -257,6 +266,19 @@ class DirectoryStore(DirectoryInventory, DirectoryGlances):
         finally:  # what cannot be finished holds up nothing else
             self._parts.unfinished.strike_out()
             self._index.flush(only_if_due=True)
+
+
+def _drop_late(done: asyncio.Future[Any]) -> None:
+    if done.cancelled() or done.exception() is not None:
+        return
+    match done.result():
+        case (Opened() | OpenedKept()) as held:
+            os.close(held.fd)
+        case FileIncoming() as incoming:
+            with suppress(OSError):  # then the next start removes it
+                incoming.end()
+        case _:
+            ...
 
 
 def _answer_of(held: Copy | Answer) -> Answer:
