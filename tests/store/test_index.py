@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -19,7 +20,7 @@ from accord.model.names import FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Deleted, Present
 from accord.model.versions import EMPTY_CLOCK, Actor, found, merge, write
 from accord.store import debts as debt_rules
-from accord.store import known_records
+from accord.store import known_records, promises
 from accord.store import stretches as stretch_rules
 from accord.store.index_file import open_index
 from accord.store.index_rows import row_of
@@ -387,6 +388,29 @@ def test_several_commits_share_one_transaction_and_each_sees_those_before(tmp_pa
     assert first.result is not None
     assert second.result is None  # it came too late
     index._waiting.clear()
+    index.close()
+
+
+def test_a_broken_record_does_not_end_the_transaction_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dropped before that begins: a crash in between would otherwise keep half of a commit."""
+    index = open_index(tmp_path, is_new_store=True)
+    record, path = Record(found(version_of(b"x"))), FilePath("broken")
+    assert index.commit([Put(path, None, record)], 0)
+    index.read(lambda db: db.execute("UPDATE files SET clock = x'ff' WHERE path = 'broken'"))
+    index._cache.clear()
+    real, ends = promises.write_puts, []
+
+    def write_puts(db: apsw.Connection, *rest: Any) -> Any:
+        done = real(db, *rest)
+        ends.append(db.in_transaction)
+        return done
+
+    monkeypatch.setattr("accord.store.index.write_puts", write_puts)
+    jobs = index.commit_all([[Put(path, record, record)], [Put(FilePath(name), None, record) for name in "ab"]], 0)
+    assert [job.result is not None for job in jobs] == [False, True]
+    assert ends == [True, True]
     index.close()
 
 

@@ -285,13 +285,15 @@ class Index(IndexConnection):
             job.error, job.done = error, True
 
     def _write_jobs(self, jobs: Sequence[Job]) -> None:
+        # Before the transaction: a record that turns out broken ends it.
+        known = {put.path: self._load(put.path).record for job in jobs for put in job.puts}
         self._begin(0)
         fresh: dict[FilePath, Record] = {}
         written = []
         try:
             for job in jobs:
                 job.result = write_puts(
-                    self._db, job, self._rows, lambda path: fresh.get(path) or self._load(path).record, self.debts
+                    self._db, job, self._rows, lambda path: fresh.get(path) or known[path], self.debts
                 )
                 if job.result is not None:
                     written.append(job)

@@ -19,7 +19,7 @@ import structlog
 from accord.errors import StoreFailed
 from accord.model.names import FilePath
 from accord.store.debts import Ledger
-from accord.store.index_rows import translated
+from accord.store.index_rows import translation
 from accord.store.known_records import KnownRecords
 from accord.store.records import Record
 from accord.store.standing import Standing
@@ -118,9 +118,7 @@ class IndexConnection:
                 return work()
             except (apsw.Error, UnicodeDecodeError) as error:
                 self._fail(error)
-                with translated():
-                    raise
-                raise AssertionError from error
+                raise translation(error) from error
             except StoreFailed as failure:
                 self.failure = failure.detail
                 raise
