@@ -110,7 +110,13 @@ class Health:
 
     def _index_trouble(self) -> str | None:
         with self._index.settled:  # while it is being mended the file may be missing
-            return None if self._index_file.exists() else "its index was removed while it ran; restart it"
+            try:
+                os.stat(self._index_file)
+            except FileNotFoundError:
+                return "its index was removed while it ran; restart it"
+            except OSError as error:
+                return f"its index cannot be looked at ({os.strerror(error.errno or 0)})"
+            return None
 
     def _fullness(self) -> str | None:
         now_s = time.monotonic()

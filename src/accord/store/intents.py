@@ -49,14 +49,14 @@ def decode_intent(raw: bytes) -> Intent:
     """Raises `IntegrityError`."""
     try:
         path, name, inode, digest, old, old_digest, was_kept = _decoder.decode(raw)
-    except msgspec.DecodeError as error:
+        return Intent(
+            FilePath.trusted(path),
+            name,
+            inode,
+            None if digest is None else Digest(digest),
+            None if old is None else Stat(*old),
+            None if old_digest is None else Digest(old_digest),
+            was_kept,
+        )
+    except (msgspec.DecodeError, ValueError) as error:
         raise IntegrityError(f"An intent cannot be read: {error}") from error
-    return Intent(
-        FilePath.trusted(path),
-        name,
-        inode,
-        None if digest is None else Digest(digest),
-        None if old is None else Stat(*old),
-        None if old_digest is None else Digest(old_digest),
-        was_kept,
-    )

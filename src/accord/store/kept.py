@@ -90,7 +90,10 @@ class Kept:
     def sync(self, digests: Iterable[Digest]) -> None:
         """Make their names durable. Raises `StoreFailed`."""
         for folder in sorted({_folder(digest) for digest in digests}):
-            fd = os.open(folder, FOLDER_FLAGS, dir_fd=self._fd)
+            try:
+                fd = os.open(folder, FOLDER_FLAGS, dir_fd=self._fd)
+            except OSError as error:
+                raise store_failure(error, "syncing history") from error
             try:
                 self._shop.sync(fd)
             finally:

@@ -55,18 +55,19 @@ class Mover:
         """`is_new`: nothing of it was done yet, so that the first step is known without a look. Raises `StoreFailed` or `DiskFull`;
         it may then be tried again, or left to the next start."""
         try:
-            if is_new and intent.inode:
-                end = self._move_in(intent)
-                if isinstance(end, End):
-                    return end
-            for _ in range(_TRIES):
-                end = self._step(intent)
-                if isinstance(end, End):
-                    self._rescue(intent)
-                    return end
-            return self._overrule(intent)
+            end = self._ended(intent, is_new=is_new)
+            self._rescue(intent)
+            return end
         except OSError as error:
             raise store_failure(error, f"putting '{intent.path}' into its place") from error
+
+    def _ended(self, intent: Intent, *, is_new: bool) -> End:
+        end = self._move_in(intent) if is_new and intent.inode else _Next.AGAIN
+        for _ in range(_TRIES):
+            if isinstance(end, End):
+                return end
+            end = self._step(intent)
+        return end if isinstance(end, End) else self._overrule(intent)
 
     def sync_folder(self, path: FilePath) -> None:
         """Raises `OSError`, or `StoreFailed`."""

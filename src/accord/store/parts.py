@@ -62,6 +62,7 @@ def assemble(
     keep_versions: int,
     step: Callable[[str], None],
 ) -> Parts:
+    """Raises `ConfigError` and `StoreFailed`; then nothing is left open."""
     beneath = Confinement(root, component_walk=component_walk)
     try:
         private = PrivateFolder(root, beneath.root_fd)
@@ -69,12 +70,16 @@ def assemble(
             if beneath.is_on_another_mount(PRIVATE_FOLDER):
                 raise ConfigError(f"The folder {private.path} must be on the file system of the files beside it.")
             index = open_index(private.path, is_new_store=private.is_new)
-            health = Health(root, beneath.root_fd, private.lock_fd, index)
-            shop = Workshop(
-                beneath, index, private.staging_fd, private.quarantine_fd, now_ns, health, fsync, keep_days, step
-            )
-            kept = Kept(shop, private.versions_fd)
-            unfinished = _finish_what_a_crash_left(shop, kept, keeps_history=keep_days > 0 and keep_versions > 0)
+            try:
+                health = Health(root, beneath.root_fd, private.lock_fd, index)
+                shop = Workshop(
+                    beneath, index, private.staging_fd, private.quarantine_fd, now_ns, health, fsync, keep_days, step
+                )
+                kept = Kept(shop, private.versions_fd)
+                unfinished = _finish_what_a_crash_left(shop, kept, keeps_history=keep_days > 0 and keep_versions > 0)
+            except BaseException:
+                index.close()
+                raise
         except BaseException:
             private.close()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from contextlib import suppress
 
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
@@ -38,16 +39,28 @@ def _rename2(from_fd: int, name: str, to_fd: int, new_name: str, flags: int) -> 
 def _rename_plainly(from_fd: int, name: str, to_fd: int, new_name: str, flags: int) -> bool:
     """For file systems without renameat2's flags: a hard link refuses to replace; an exchange takes two steps, and a crash
     between them is mended at the next start."""
+    out = OUT_PREFIX + name
     if flags == _RENAME_EXCHANGE:
         try:
-            os.rename(new_name, OUT_PREFIX + name, src_dir_fd=to_fd, dst_dir_fd=from_fd)
+            os.rename(new_name, out, src_dir_fd=to_fd, dst_dir_fd=from_fd)
         except FileNotFoundError:
             return False
     try:
         os.link(name, new_name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
     except (FileExistsError, FileNotFoundError):
         return False
+    except OSError:
+        if flags == _RENAME_EXCHANGE:
+            _put_back(from_fd, out, to_fd, new_name)
+        raise
     os.unlink(name, dir_fd=from_fd)
     if flags == _RENAME_EXCHANGE:
-        os.rename(OUT_PREFIX + name, name, src_dir_fd=from_fd, dst_dir_fd=from_fd)
+        os.rename(out, name, src_dir_fd=from_fd, dst_dir_fd=from_fd)
     return True
+
+
+def _put_back(from_fd: int, out: str, to_fd: int, new_name: str) -> None:
+    """Where that fails too, it keeps its name in staging, until whoever tries again finds it."""
+    with suppress(OSError):
+        os.link(out, new_name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
+        os.unlink(out, dir_fd=from_fd)

@@ -20,6 +20,7 @@ from accord.model.names import Digest, FilePath
 from accord.store.intents import Intent, decode_intent
 from accord.store.kept import Kept
 from accord.store.moving import End, Mover
+from accord.store.renaming import OUT_PREFIX
 from accord.store.workshop import Workshop
 
 _log = structlog.get_logger("accord.store")
@@ -52,16 +53,23 @@ class Unfinished:
         return end
 
     def retry(self, paths: Collection[FilePath] | None = None) -> None:
-        """What failed before (of these paths) is done first. Raises as `finish`. Nothing is tried again after a failed sync."""
+        """What failed before (of these paths) is done first. Raises as `finish`, once all were tried. Nothing is tried again after a
+        failed sync."""
         if not self._failed:
             return
         self._shop.health.refuse_if_unfit()
         with self._lock:
             failed = sorted(self._failed.items())
+        failures: list[StoreFailed] = []
         for row, intent in failed:
             if paths is None or intent.path in paths:
-                self.finish(row, intent)
-                self._forget_copy(intent)
+                try:
+                    self.finish(row, intent)
+                    self._forget_copy(intent)
+                except StoreFailed as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
 
     def strike_out(self) -> None:
         """With the index's next batch. Raises `StoreFailed`."""
@@ -96,7 +104,7 @@ class Unfinished:
             except (StoreFailed, OSError) as error:
                 _log.error("a write cannot be finished", path=intent.path, reason=str(error))
         self.strike_out()
-        return {intent.name for intent in self._failed.values()}
+        return {name for intent in self._failed.values() for name in (intent.name, OUT_PREFIX + intent.name)}
 
     def _forget_copy(self, intent: Intent) -> None:
         """The record still tells of what was at the path. Where there is nothing now, it is to say so; what is there will be looked

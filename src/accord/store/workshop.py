@@ -94,10 +94,14 @@ class Workshop:
             return None
 
     def clean_staging(self, but: Collection[str] = ()) -> None:
-        """What a crash left half received."""
-        for name in os.listdir(self.staging_fd):
-            if name not in but:
-                os.unlink(name, dir_fd=self.staging_fd)
+        """What a crash left half received. Raises `StoreFailed`."""
+        try:
+            for name in os.listdir(self.staging_fd):
+                if name not in but:
+                    with suppress(IsADirectoryError):  # not of ours
+                        os.unlink(name, dir_fd=self.staging_fd)
+        except OSError as error:
+            raise store_failure(error, "cleaning up the staging folder") from error
 
     def quarantine(self, name: str, folder_fd: int) -> None:
         """Keep it for people to look at, as no copy of anything any more."""
