@@ -4,7 +4,7 @@
 it is missing (an older kernel, a sandbox) the path is walked one component at a time, each opened relative to the one before and
 refused if it is a link. Only regular files are opened for reading: a FIFO or a device is recognised before it is touched.
 
-What the answers mean for a path is left to `directory`; what is in the files, to `hashing`.
+What an error means for a path is left to `obstacles`; what is in the files, to `hashing`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from pathlib import Path
 
 from accord.errors import StoreFailed
 from accord.model.names import FilePath
-from accord.model.verdict import FOLDER, Answer, Unreachable
-from accord.store.records import Record, nothing_there, unreadable
+from accord.model.verdict import FOLDER
 
 _SYS_OPENAT2 = 437  # the same number on every architecture
 _RESOLVE_NO_XDEV = 0x01
@@ -40,10 +39,6 @@ SYMLINK = "a symbolic link"
 FILE_ABOVE = "a file where a folder would be"
 IRREGULAR = "not a regular file"
 
-_NEVER_OURS = {errno.ELOOP: SYMLINK, errno.EXDEV: SYMLINK, errno.ENOTDIR: FILE_ABOVE, errno.EISDIR: FOLDER}
-_IRREGULAR_ERRNOS = frozenset({errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP})
-UNREADABLE_ERRNOS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO, errno.ENODATA, errno.EILSEQ})
-
 
 class NotAFile(Exception):
     """Something is at the path that is no regular file; `obstacle` names it."""
@@ -51,24 +46,6 @@ class NotAFile(Exception):
     def __init__(self, obstacle: str) -> None:
         super().__init__(obstacle)
         self.obstacle = obstacle
-
-
-def answer_to(error: OSError | NotAFile, record: Record | None, now_ns: int) -> Answer:
-    """What a path that could not be opened or read amounts to. Says nothing of what a link points to."""
-    if isinstance(error, NotAFile):
-        return nothing_there(record, now_ns, error.obstacle)
-    code = error.errno or 0
-    if code in (errno.ENOENT, errno.ENAMETOOLONG):
-        return nothing_there(record, now_ns)
-    if code in _NEVER_OURS:
-        return nothing_there(record, now_ns, _NEVER_OURS[code])
-    if code in _IRREGULAR_ERRNOS:
-        return nothing_there(record, now_ns, IRREGULAR)
-    if code in (errno.EACCES, errno.EPERM):
-        return Unreachable("this server may not read its copy")
-    if code in UNREADABLE_ERRNOS:
-        return unreadable(record, f"the disk cannot read it ({os.strerror(code)})")
-    return Unreachable(f"this server cannot open its copy ({os.strerror(code)})")
 
 
 def require_regular(mode: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import NamedTuple
 
 import apsw
 
@@ -24,6 +24,13 @@ _CEILING, _LOST = "debts", "lost:"
 _PUT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 Owed = tuple[FilePath, tuple[ServerName, ...], int]
+
+
+class Struck(NamedTuple):
+    """What one transaction wrote of what was noted: so many debts as settled, and of these servers whether debts were let go."""
+
+    settled: int
+    lost: dict[ServerName, bool]
 
 
 class Ledger:
@@ -106,20 +113,19 @@ class Ledger:
     def is_unwritten(self) -> bool:
         return bool(self._struck or self._unwritten_lost)
 
-    def strike_out(self, db: apsw.Connection) -> Any:
+    def strike_out(self, db: apsw.Connection) -> Struck:
         """Write what was settled. Gives what `struck` takes when that is durable."""
         with self._lock:
             struck, changed, lost = list(self._struck), set(self._unwritten_lost), set(self._lost)
         db.executemany("DELETE FROM debts WHERE server = ? AND path = ? AND number <= ?", struck)
         db.executemany(_PUT_META, [(_LOST + server, "1") for server in changed & lost])
         db.executemany("DELETE FROM meta WHERE key = ?", [(_LOST + server,) for server in changed - lost])
-        return struck, {server: server in lost for server in changed}
+        return Struck(len(struck), {server: server in lost for server in changed})
 
-    def struck(self, written: Any) -> None:
-        struck, lost = written
+    def struck(self, written: Struck) -> None:
         with self._lock:
-            del self._struck[: len(struck)]
-            self._unwritten_lost -= {server for server, was_lost in lost.items() if (server in self._lost) == was_lost}
+            del self._struck[: written.settled]
+            self._unwritten_lost -= {one for one, was_lost in written.lost.items() if (one in self._lost) == was_lost}
 
     def standing(self) -> Mapping[ServerName, Debts]:
         with self._lock:

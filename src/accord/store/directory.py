@@ -1,7 +1,7 @@
 """The store that is a directory: the adapter of `port.Store` over the modules beside it.
 
-What is decided on the event loop without waiting is here (`glance`); everything that may wait for the disk goes to threads and is done
-by `examining`, `path_jobs`, `incoming`, `committing`, `remembering`, `listing` and `indexing`.
+What is answered on the event loop without waiting is `directory_glances`'; everything that may wait for the disk goes to threads and is
+done by `examining`, `path_jobs`, `incoming`, `committing`, `remembering`, `listing` and `indexing`.
 """
 
 from __future__ import annotations

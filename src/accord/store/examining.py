@@ -16,11 +16,12 @@ from accord.errors import StoreFailed
 from accord.model.names import Digest, FilePath
 from accord.model.placement import current_contents
 from accord.model.verdict import EMPTY_FOLDER, FOLDER, Answer, Checking, Damaged, Unreachable
-from accord.store.confinement import Confinement, NotAFile, answer_to, require_regular
+from accord.store.confinement import Confinement, NotAFile, require_regular
 from accord.store.hashing import SMALL_BYTES, Progress, hash_open_file
 from accord.store.history_rows import was_superseded
 from accord.store.index import Index
 from accord.store.kept import Kept
+from accord.store.obstacles import answer_to
 from accord.store.oddities import Oddities
 from accord.store.promises import Put
 from accord.store.records import (

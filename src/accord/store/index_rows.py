@@ -38,7 +38,7 @@ Row = tuple[
 ]
 """A record as it is stored: path, the five of `Stat`, hashed_at_ns, digest, clock, executable, deleted, damaged, shared, the digests
 aside, one after the other, deleted_ns; and what follows from those: the mark (`codec.mark_of`; None where nothing is known), and what
-is to be done (`records.Todo`). `deleted` follows too."""
+is to be done (`todo.Todo`). `deleted` follows too."""
 
 MARK: Final = 15
 DELETED: Final = 10

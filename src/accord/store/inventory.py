@@ -25,7 +25,7 @@ Scope = Prefix | FilePath
 
 
 class Difference(NamedTuple):
-    """A path whose verdict was not `identical` (nor `deleted`, nor `missing`) when it was last taken; `since_ns`: first seen so."""
+    """A path whose verdict was a difference (`model.verdict.DIFFERENCES`) when it was last taken; `since_ns`: first seen so."""
 
     path: FilePath
     kind: Kind

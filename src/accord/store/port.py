@@ -260,7 +260,8 @@ class Store(Inventory, Protocol):
         The clock that a crash leaves behind always holds every event that anybody was told of: nobody is, before this returns.
         Returns None, with nothing changed and the incoming still usable, when a path is no longer as `before` has it, or its file was
         changed behind Accord's back meanwhile: examine again. Raises `Conflict` where something that is no file is in the way at the
-        path or above it, `DiskFull` or `StoreFailed` otherwise; then nothing has changed, as far as anybody can be told.
+        path or above it: then nothing has changed. After `DiskFull` or another `StoreFailed` the changes may be promised all the
+        same, and are then completed later; what is owed stands.
         """
         ...
 

@@ -23,13 +23,14 @@ from accord.model.findings import Finding, Oddity
 from accord.model.names import Digest, FilePath, Prefix
 from accord.model.verdict import FOLDER
 from accord.store.condemning import condemn, forget_kept
-from accord.store.confinement import UNREADABLE_ERRNOS, NotAFile
+from accord.store.confinement import NotAFile
 from accord.store.directory_inventory import below
 from accord.store.examining import Examiner, Opened
 from accord.store.hashing import Progress, own_buffer
 from accord.store.history_rows import kept_of
 from accord.store.inventory import MAX_STEP_BYTES, Scope, ScrubStep
 from accord.store.kept import Kept
+from accord.store.obstacles import UNREADABLE_ERRNOS
 from accord.store.oddities import Oddities, oddity_of
 from accord.store.port import BLOCK_BYTES
 from accord.store.records import Record, Stat
