@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 from blake3 import blake3
@@ -13,7 +14,7 @@ from blake3 import blake3
 from accord.errors import PreconditionFailed
 from accord.server import body
 from accord.server.exchange import Exchange
-from accord.server.protocol import LINGER_S
+from accord.server.protocol import LINGER_S, AccordProtocol
 from accord.store.port import BLOCK_BYTES
 from tests.server.fakes import services
 from tests.server.live import Client, listening
@@ -35,12 +36,14 @@ class Route:
         self.takes = asyncio.Event()
         self.takes.set()
         self.refuses_after_bytes: int | None = None
+        self.bodies: list[body.RequestBody] = []
 
     def __call__(self, exchange: Exchange) -> None:
         exchange.spawn(self._answer(exchange))
 
     async def _answer(self, exchange: Exchange) -> None:
         assert exchange.body is not None
+        self.bodies.append(exchange.body)
         await self.go_on.wait()
         if b"refuse" in exchange.target:
             raise PreconditionFailed("No.")
@@ -144,6 +147,63 @@ async def test_a_long_body_that_ends_early_is_no_content(route: Route, client: C
     client.writer.write_eof()
     assert await client.is_over()
     assert [type(one) for one in route.failures] == [ConnectionResetError]
+
+
+async def test_a_long_body_that_came_whole_is_whole_though_its_client_has_gone(route: Route, client: Client) -> None:
+    """Whoever sends all and does not wait for the answer has sent all."""
+    route.takes.clear()
+    content = random.Random(1).randbytes(2 * BLOCK_BYTES + 7)
+    client.head("PUT", "/files/a", Content_Length=str(len(content)))
+    client.say(content)
+    async with asyncio.timeout(10):
+        while not route.bodies or not route.bodies[0].is_complete:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    client.writer.transport.abort()
+    async with asyncio.timeout(10):
+        while not route.bodies[0]._is_lost:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    route.takes.set()
+    async with asyncio.timeout(10):
+        while not (route.digest or route.failures):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert (route.failures, route.digest) == ([], blake3(content).digest())
+
+
+async def test_a_client_that_reads_again_does_not_make_the_server_read_what_there_is_no_room_for(
+    route: Route, client: Client
+) -> None:
+    route.takes.clear()
+    content = random.Random(2).randbytes(20 * BLOCK_BYTES)
+    client.head("PUT", "/files/a", Content_Length=str(len(content)))
+    client.say(content)
+    async with asyncio.timeout(10):
+        while not route.bodies or not route.bodies[0].is_full:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    connection = cast(AccordProtocol, route.bodies[0]._connection)
+    connection.pause_writing()
+    connection.resume_writing()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    route.takes.set()
+    assert (await client.answer()).body == b"PUT %d" % len(content)
+    assert route.digest == blake3(content).digest()
+
+
+async def test_a_body_that_was_refused_though_it_came_whole_is_let_go_of(
+    route: Route, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route.takes.clear()
+    route.refuses_after_bytes = BLOCK_BYTES
+    with watched_blocks(body, monkeypatch) as made:
+        client.head("PUT", "/files/a", Content_Length=str(3 * BLOCK_BYTES))
+        client.say(bytes(3 * BLOCK_BYTES))
+        async with asyncio.timeout(10):
+            while not route.bodies or not route.bodies[0].is_complete:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        route.takes.set()
+        refused = await client.answer()
+        assert (refused.status, "connection" in refused.headers) == (412, False)
+        assert kept(made) == 0
 
 
 async def test_a_long_body_that_is_refused_in_the_middle_ends_with_the_answer(route: Route, client: Client) -> None:

@@ -70,7 +70,7 @@ class PeerUpload:
         for at in range(0, len(block), MAX_FRAME_BYTES):
             piece = block if len(block) <= MAX_FRAME_BYTES else block[at : at + MAX_FRAME_BYTES]
             self._hold_back(data_header(len(piece)))
-            # Once the next one of that length is sent, the stream has nothing of this one left.
+            # `_send` waits until no more than that is unsent: so when the next such piece was sent, nothing of this one is left.
             self._hold_back(piece if len(piece) >= WRITE_BUFFER_BYTES else bytes(piece))
             if self._held_bytes > HELD_BACK_BYTES:
                 await self._send()
@@ -170,17 +170,20 @@ class PeerUpload:
         """What is held back, and wait while the peer is behind."""
         parts, self._held, self._held_bytes = self._held, [], 0
         self._is_all_held = False
-        if self._kept is not None:
-            self._kept += map(bytes, parts)
-            self._kept_bytes += sum(map(len, parts))
+        self._keep(parts)
         stream = self._stream
         if stream is None:
             stream = await self._connected()
         stream.write_all(parts)
-        if self._kept_bytes > REPLAY_BYTES:
-            self._kept = None
         if not (stream.open and stream.writable):
             await self._until(lambda: self._stream is not None and self._stream.open and self._stream.writable)
+
+    def _keep(self, parts: Sequence[bytes | memoryview]) -> None:
+        self._kept_bytes += sum(map(len, parts))
+        if self._kept_bytes > REPLAY_BYTES:
+            self._kept = None
+        if self._kept is not None:
+            self._kept += map(bytes, parts)
 
     async def _answered(self, kind: type[Staged] | type[Adopted]) -> None:
         self._awaited = kind

@@ -18,7 +18,7 @@ from accord.server.stand_in import StandIn
 from accord.store.port import BLOCK_BYTES
 
 BUFFER_BYTES = 4 * 1024 * 1024
-"""Beyond this the socket is not read, until the route has taken what there is."""
+"""Beyond this the parser is not fed, until the route has taken what there is. Of what is read past it, the blocks hold as much."""
 DRAINED_BYTES = 256 * 1024
 """Of a body that is not wanted so much is read and thrown away; a longer one ends the connection."""
 BODY_STALL_S = 60.0
@@ -97,7 +97,7 @@ class RequestBody:
         if self._is_lost and not self.is_complete:
             raise ConnectionResetError("the client has gone")
         block = self._taken() if self._blocks is None else self._next_of(self._blocks)
-        if not self.is_complete and not self._is_full():
+        if not self.is_complete and not self.is_full:
             # More may arrive while this block is dealt with.
             self._connection.flow.resume_reading()
         return block
@@ -140,21 +140,29 @@ class RequestBody:
         self._wake()
 
     def lose(self) -> None:
-        """The connection is gone."""
+        """The connection is gone. What has come is a whole content all the same, if it is complete."""
         self._is_lost = True
-        self._blocks = None
+        if not self.is_complete:
+            self.let_go()
         self._wake()
+
+    def let_go(self) -> None:
+        """Nobody reads any more. The connection may rest for long, and this is not to be kept that long."""
+        self._pieces.clear()
+        self._blocks = None
 
     def _hear(self) -> None:
         self._heard_s = self._connection.loop.time()
         self._expects_continue = False
-        if self._is_full():
+        if self.is_full:
             self._connection.flow.pause_reading()
         self._wake()
 
     # --- what was not taken yet ---
 
-    def _is_full(self) -> bool:
+    @property
+    def is_full(self) -> bool:
+        """There is no room for more, and the socket must not be read."""
         if self._blocks is None:
             return self._buffered_bytes >= BUFFER_BYTES
         return self._blocks.room() is None
@@ -171,10 +179,7 @@ class RequestBody:
         return block
 
     def _next_of(self, blocks: Blocks) -> bytes | memoryview:
-        if not blocks.count:
-            self._blocks = None  # their memory is not to wait for the connection's next request
-            return b""
-        block = blocks.take()
+        block = blocks.take() if blocks.count else b""
         self._settle(blocks)
         return block
 

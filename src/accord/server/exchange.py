@@ -143,6 +143,7 @@ class Exchange:
 
     def finish(self) -> None:
         self.response_complete = True
+        self._let_go()
         if not self.keep_alive:
             if self.body is not None and not self.body.is_complete:
                 self._connection.linger()
@@ -153,8 +154,13 @@ class Exchange:
     def abort(self) -> None:
         """Break the answer off so that nobody can take it for complete."""
         self.response_complete = True
+        self._let_go()
         self.keep_alive = False
         self._connection.transport.abort()
+
+    def _let_go(self) -> None:
+        if self.body is not None:
+            self.body.let_go()
 
     def start(self) -> None:
         """It is this request's turn."""

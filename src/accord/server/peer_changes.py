@@ -158,6 +158,8 @@ class Conversation:
             end = decode(requests, payload)
             if not isinstance(end, PutEnd):
                 raise PeerUnreachable("did not end the content it had begun")
+            if put.size not in (None, coming.size):
+                raise PeerUnreachable("sent less than it had announced")
             signs.begin(WORK_LIMIT_S)
             came = coming.digest if coming.size <= SMALL_CONTENT_BYTES else await coming.finish()
         except PeerUnreachable:

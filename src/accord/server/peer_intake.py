@@ -40,11 +40,10 @@ class LongInbox:
     def __init__(self, hold: Callable[[bool], None]) -> None:
         self._hold = hold
         self._blocks = Blocks()
-        self._items: deque[tuple[bool, bytes | None]] = deque()
-        """None stands for a block."""
-        self._counted = 0
-        """So many of the items stand for one."""
-        self._other_bytes = 0
+        self._items: deque[bytes | None] = deque()
+        """Messages; None stands for a block."""
+        self._queued_blocks = 0
+        self._message_bytes = 0
         self._arrival = Arrival(self._items)
 
     @property
@@ -53,24 +52,28 @@ class LongInbox:
 
     def message(self, payload: bytes) -> None:
         self._blocks.cut()
-        self._count()
-        self._put(False, payload)
+        self._queue_blocks()
+        self._items.append(payload)
+        self._message_bytes += len(payload)
+        self._regulate()
+        self._arrival.tell()
 
     def data(self, piece: bytes) -> None:
-        """Content that was read together with something else."""
+        """Content that was read together with what announced it: less than there is room for at the beginning."""
         rest = self._blocks.put(memoryview(piece))
-        self._count()
-        if rest:
-            self._put(True, bytes(rest))
+        assert not rest, "nothing is read where there is no room"
+        self._queue_blocks()
 
-    def room(self) -> memoryview | None:
-        """Where the next bytes of content belong; None: they are not to be read now."""
-        return self._blocks.room()
+    def room(self) -> memoryview:
+        """Where the next bytes of content belong."""
+        room = self._blocks.room()
+        assert room is not None, "nothing is read where there is no room"
+        return room
 
     def filled(self, count: int) -> None:
         """So many of them are there."""
         if self._blocks.filled(count):
-            self._count()
+            self._queue_blocks()
 
     def close(self) -> None:
         """Let go of the blocks. An event loop may hold on to a protocol that was replaced, and so to all that it knows."""
@@ -79,32 +82,26 @@ class LongInbox:
     async def next(self, patience_s: float) -> tuple[bool, bytes | memoryview]:
         """(is it content, block or message). Raises as `Inbox.next`."""
         await self._arrival.wait(patience_s)
-        is_data, payload = self._items.popleft()
-        taken: bytes | memoryview
-        if payload is None:
-            self._counted -= 1
-            taken = self._blocks.take()
+        message = self._items.popleft()
+        taken: tuple[bool, bytes | memoryview]
+        if message is None:
+            self._queued_blocks -= 1
+            taken = True, self._blocks.take()
         else:
-            self._other_bytes -= len(payload)
-            taken = payload
+            self._message_bytes -= len(message)
+            taken = False, message
         self._regulate()
-        return is_data, taken
+        return taken
 
-    def _put(self, is_data: bool, payload: bytes) -> None:
-        self._items.append((is_data, payload))
-        self._other_bytes += len(payload)
-        self._regulate()
-        self._arrival.tell()
-
-    def _count(self) -> None:
-        while self._counted < self._blocks.count:
-            self._items.append((True, None))
-            self._counted += 1
+    def _queue_blocks(self) -> None:
+        while self._queued_blocks < self._blocks.count:
+            self._items.append(None)
+            self._queued_blocks += 1
         self._regulate()
         self._arrival.tell()
 
     def _regulate(self) -> None:
-        self._hold(self._other_bytes <= MAX_BUFFERED_BYTES and self._blocks.room() is not None)
+        self._hold(self._message_bytes <= MAX_BUFFERED_BYTES and self._blocks.room() is not None)
 
 
 class ContentIntake(StandIn):
@@ -119,9 +116,7 @@ class ContentIntake(StandIn):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         self._is_content, length = self._deframer.expected()
-        room = self._inbox.room() if self._is_content else None
-        if room is None:
-            self._is_content, room = False, self._scratch
+        room = self._inbox.room() if self._is_content else self._scratch
         return room[:length]
 
     def buffer_updated(self, nbytes: int) -> None:

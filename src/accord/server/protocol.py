@@ -157,8 +157,14 @@ class AccordProtocol(HttpToolsProtocol):
         self._unwatch_stall()
         if self.pipeline:
             self.loop.call_soon(self._start_next)
-        elif not self._is_deaf:
+        elif not self._is_deaf and not self._has_full_body:
             self.flow.resume_reading()
+
+    @property
+    def _has_full_body(self) -> bool:
+        """Of the request that was parsed last; it goes on reading once somebody has read of it."""
+        cycle: object = self.cycle
+        return isinstance(cycle, Exchange) and cycle.body is not None and cycle.body.is_full
 
     @property
     def _is_answering(self) -> bool:

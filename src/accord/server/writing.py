@@ -93,11 +93,14 @@ class WriteRoute:
 
     async def _take(self, body: RequestBody, path: FilePath, wish: Wish, checks: Checks) -> Written:
         writing = await self._writer.begin(path, wish, size=body.announced_bytes, is_here=body.is_complete)
-        sums = Sums(checks)
+        sums, taken_bytes = Sums(checks), 0
         try:
             while block := await body.read():
+                taken_bytes += len(block)
                 self._metrics.received(len(block))
                 await _write(writing, sums, block)
+            if body.announced_bytes not in (None, taken_bytes):
+                raise ConnectionResetError("the content is not as long as it was announced to be")
             sums.verify()
         except BaseException:
             await writing.abort()
