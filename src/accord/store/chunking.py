@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 from pyfastcdc import FastCDC
 
 from accord.model.chunks import Chunk, ChunkList
 from accord.model.names import Digest
+from accord.store.blocks import BlockDigests, BlockHasher, Readinto
 from accord.store.port import BLOCK_BYTES
 
 LEAST_CHUNK_BYTES = 64 * 1024
@@ -30,18 +31,12 @@ shares nothing with one on this side."""
 COARSER = 16
 
 
-class Readinto(Protocol):
-    """What hands out content from its start, until nothing is left."""
-
-    def readinto(self, into: memoryview) -> int: ...
-
-
 class Cut(NamedTuple):
     """What one pass found. The digest tells whether the chunks and blocks are those of the content that was meant."""
 
     digest: Digest
     chunks: ChunkList
-    blocks: tuple[Digest, ...]
+    blocks: BlockDigests
 
 
 class GivenUp(Exception):
@@ -73,39 +68,13 @@ def cut(content: Readinto, size: int) -> Cut:
         max_size=MOST_CHUNK_BYTES * times,
         normalized_chunking=NORMALIZATION,
     )
-    whole, blocks = blake3(), _Blocks()
+    whole, blocks = blake3(), BlockHasher()
 
     def hashed() -> Iterator[Chunk]:
         for chunk in cutter.cut_stream(content):
             whole.update(chunk.data)
-            blocks.feed(chunk.data)
+            blocks.update(chunk.data)
             yield Chunk(chunk.length, Digest(blake3(chunk.data).digest()))
 
     chunks = ChunkList.of(hashed())
     return Cut(Digest(whole.digest()), chunks, blocks.digests())
-
-
-class _Blocks:
-    """The digests of the blocks of `BLOCK_BYTES`, whatever pieces they come in."""
-
-    def __init__(self) -> None:
-        self._digests: list[Digest] = []
-        self._hasher = blake3()
-        self._room = BLOCK_BYTES
-
-    def feed(self, piece: memoryview) -> None:
-        while piece:
-            part, piece = piece[: self._room], piece[self._room :]
-            self._hasher.update(part)
-            self._room -= len(part)
-            if not self._room:
-                self._end()
-
-    def digests(self) -> tuple[Digest, ...]:
-        if self._room < BLOCK_BYTES:
-            self._end()
-        return tuple(self._digests)
-
-    def _end(self) -> None:
-        self._digests.append(Digest(self._hasher.digest()))
-        self._hasher, self._room = blake3(), BLOCK_BYTES

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -17,16 +17,18 @@ import apsw
 
 from accord.errors import ChangedWhileReading, IntegrityError, StoreFailed, Unavailable
 from accord.model.chunks import ChunkList
-from accord.model.names import DIGEST_BYTES, Digest
+from accord.model.names import Digest
+from accord.store.blocks import BlockDigests, RecentBlocks, hash_blocks
 from accord.store.chunking import Cut, GivenUp, OpenFile, cut
 from accord.store.copies import DirectoryCopy, FileBase
-from accord.store.hashing import HashingPool, hash_blocks
+from accord.store.hashing import HashingPool
 from accord.store.index import Index
 from accord.store.path_locks import PathLocks
 from accord.store.port import BLOCK_BYTES
 from accord.store.workshop import store_failure
 
-CACHED_BLOCK_LISTS = 256
+CACHED_BLOCK_LIST_BYTES = 16 * 1024 * 1024
+"""The lists of 512 GiB of content, at 32 bytes a block."""
 KEPT_BLOCK_LISTS = 20_000
 KEPT_CHUNK_LISTS = 20_000
 KEPT_CHUNK_LIST_BYTES = 64 * 1024 * 1024
@@ -44,25 +46,28 @@ class ContentLists:
         self._index = index
         self._pool = pool
         self._closing = closing
-        self._cached: dict[Digest, tuple[Digest, ...]] = {}
+        self._cached = RecentBlocks(CACHED_BLOCK_LIST_BYTES)
+        self._proving = PathLocks()
         self._cutting = PathLocks()
         self._turns = asyncio.Semaphore(MAX_CUTS_AT_ONCE)
 
-    async def blocks_of(self, copy: DirectoryCopy) -> tuple[Digest, ...]:
+    async def blocks_of(self, copy: DirectoryCopy) -> BlockDigests:
         """See `port.Copy.block_digests`."""
         whole = copy.answer.digest
         if copy.answer.size <= BLOCK_BYTES:
-            return (whole,) if copy.answer.size else ()
-        blocks = self._cached.get(whole) or await asyncio.to_thread(self._stored_blocks, whole)
-        if blocks is None:
-            digest, found = await self._pass(copy.own_fd(), hash_blocks)
-            _require_match(copy, digest)
-            await asyncio.to_thread(self._store, whole, found, None)
-            blocks = found
-        if len(self._cached) >= CACHED_BLOCK_LISTS:
-            self._cached.clear()
-        self._cached[whole] = blocks
-        return blocks
+            return BlockDigests(bytes(whole) if copy.answer.size else b"")
+        known = self._cached.get(whole)
+        if known is not None:
+            return known
+        async with self._proving.of([copy.path]):  # whoever wants the same meanwhile finds it done
+            blocks = self._cached.get(whole) or await asyncio.to_thread(self._stored_blocks, whole)
+            if blocks is None:
+                digest, found = await self._pass(copy.own_fd(), self._hash)
+                _require_match(copy, digest)
+                await asyncio.to_thread(self._store, whole, found, None)
+                blocks = found
+            self._cached.keep(whole, blocks)
+            return blocks
 
     async def chunks_of(self, copy: DirectoryCopy) -> ChunkList:
         """See `port.Copy.chunks`."""
@@ -104,11 +109,14 @@ class ContentLists:
     def _cut(self, fd: int) -> Cut:
         return cut(OpenFile(fd, self._closing), os.fstat(fd).st_size)
 
-    def _stored_blocks(self, digest: Digest) -> tuple[Digest, ...] | None:
+    def _hash(self, fd: int) -> tuple[Digest, BlockDigests]:
+        return hash_blocks(OpenFile(fd, self._closing))
+
+    def _stored_blocks(self, digest: Digest) -> BlockDigests | None:
         raw = self._found("SELECT blocks FROM blocks WHERE digest = ?", digest)
-        if not raw or len(raw) % DIGEST_BYTES:
-            return None
-        return tuple(Digest(raw[at : at + DIGEST_BYTES]) for at in range(0, len(raw), DIGEST_BYTES))
+        with suppress(ValueError):
+            return BlockDigests(raw) if raw else None
+        return None
 
     def _stored_chunks(self, digest: Digest) -> ChunkList | None:
         raw = self._found("SELECT chunks FROM chunks WHERE digest = ?", digest)
@@ -120,12 +128,12 @@ class ContentLists:
         found: bytes | None = self._index.read(lambda db: db.execute(query, (digest,)).get)
         return found
 
-    def _store(self, digest: Digest, blocks: Sequence[Digest], chunks: ChunkList | None) -> None:
+    def _store(self, digest: Digest, blocks: BlockDigests, chunks: ChunkList | None) -> None:
         """They cost one pass over the file to make again, so the oldest are forgotten when there are too many, and all where they
         cannot be written (the index then says so)."""
         with suppress(StoreFailed):
             if len(blocks) > 1:
-                self._index.batch(partial(_put_blocks, digest=digest, blocks=b"".join(blocks)))
+                self._index.batch(partial(_put_blocks, digest=digest, blocks=blocks.joined))
             if chunks is not None:
                 self._index.batch(partial(_put_chunks, digest=digest, chunks=chunks.packed))
 

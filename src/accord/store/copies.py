@@ -11,6 +11,7 @@ from accord.errors import StoreFailed
 from accord.model.chunks import ChunkList
 from accord.model.names import Digest, FilePath
 from accord.model.verdict import Present
+from accord.store.blocks import BlockDigests
 from accord.store.hashing import own_buffer
 from accord.store.port import BLOCK_BYTES
 from accord.store.records import Stat
@@ -27,7 +28,7 @@ _CANNOT_SAY = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 class Lists(Protocol):
     """Finds out about open files what takes a pass over them: `content_lists`."""
 
-    async def blocks_of(self, copy: DirectoryCopy) -> tuple[Digest, ...]: ...
+    async def blocks_of(self, copy: DirectoryCopy) -> BlockDigests: ...
 
     async def chunks_of(self, copy: DirectoryCopy) -> ChunkList: ...
 
@@ -109,7 +110,7 @@ class DirectoryCopy(OpenFile):
     def unchanged(self) -> bool:
         return Stat.of(os.fstat(self._fd)) == self._stat
 
-    async def block_digests(self) -> tuple[Digest, ...]:
+    async def block_digests(self) -> BlockDigests:
         return await self._lists.blocks_of(self)
 
     async def chunks(self) -> ChunkList:

@@ -65,24 +65,6 @@ def hash_open_file(
     return Digest(hasher.digest()), offset
 
 
-def hash_blocks(fd: int) -> tuple[Digest, tuple[Digest, ...]]:
-    """The digest of the whole and of each block of `BLOCK_BYTES`, in one pass. Raises `OSError`."""
-    whole, buffer, offset, blocks = blake3(), own_buffer(), 0, []
-    while filled := _fill(fd, buffer, offset):
-        block = buffer[:filled]
-        whole.update(block)
-        blocks.append(Digest(blake3(block).digest()))
-        offset += filled
-    return Digest(whole.digest()), tuple(blocks)
-
-
-def _fill(fd: int, buffer: memoryview, offset: int) -> int:
-    filled = 0
-    while filled < len(buffer) and (count := os.preadv(fd, (buffer[filled:],), offset + filled)):
-        filled += count
-    return filled
-
-
 class Job(Generic[T]):
     """Queued or running work; `future` has its outcome."""
 

@@ -60,11 +60,12 @@ class Copy(Protocol):
         """Whether the stat data are still those that vouched for the digest: tells rot from rewriting."""
         ...
 
-    async def block_digests(self) -> tuple[Digest, ...]:
+    async def block_digests(self) -> Sequence[Digest]:
         """The BLAKE3 digests of the blocks of `BLOCK_BYTES`, proven together against `answer.digest`; kept, so that the second
-        call costs nothing. One pass over the file, its progress in `Checking`-like waits left to the caller's timeout.
+        call costs nothing. One pass over the file, which those who ask at the same time share. Takes as long as that takes.
 
-        Raises `IntegrityError` if the whole does not match, `ChangedWhileReading` if the file was rewritten meanwhile.
+        Raises `IntegrityError` if the whole does not match, `ChangedWhileReading` if the file was rewritten meanwhile, `StoreFailed` if
+        the disk cannot read it, and `Unavailable` when the store is closed meanwhile.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accord.model.listing import PAGE_PATHS, Walked
-from accord.model.names import Digest, FilePath, Prefix
+from accord.model.names import FilePath, Prefix
 from accord.model.verdict import Absent, Checking, Damaged, Present
 from accord.model.versions import found
 from accord.store import port
@@ -89,7 +89,7 @@ class ReadingConformance:
     async def test_an_empty_file_is_a_file(self, disk: Disk) -> None:
         disk.write(HELLO, b"")
         copy = await opened(disk.store)
-        assert (await copy.read(0, 10), await copy.block_digests()) == (b"", ())
+        assert (await copy.read(0, 10), list(await copy.block_digests())) == (b"", [])
         copy.close()
 
     async def test_blocks_are_proven_against_the_whole(self, disk: Disk) -> None:
@@ -97,9 +97,8 @@ class ReadingConformance:
         content = bytes(range(256)) * (size // 256) + b"and a bit more"
         disk.write(HELLO, content)
         copy = await opened(disk.store)
-        expected: tuple[Digest, ...] = (digest_of(content[:size]), digest_of(content[size:]))
-        assert await copy.block_digests() == expected
-        assert await copy.block_digests() == expected
+        for _ in range(2):
+            assert list(await copy.block_digests()) == [digest_of(content[:size]), digest_of(content[size:])]
         copy.close()
 
     async def test_a_listing_is_in_the_order_of_utf_8_bytes(self, disk: Disk) -> None:
