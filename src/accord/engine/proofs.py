@@ -11,18 +11,16 @@ Memory: 32 bytes for each MiB of content, `MAX_KEPT_BYTES` in all (the newest li
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol
 
 import structlog
-from blake3 import blake3
 
 from accord.engine.transfer import fed
 from accord.errors import AccordError, StillChecking
-from accord.model.names import DIGEST_BYTES, Digest, FilePath
-from accord.store.port import BLOCK_BYTES
+from accord.model.names import Digest, FilePath
+from accord.store.blocks import BlockDigests, BlockHasher, RecentBlocks
 
 MAX_AT_ONCE = 8
 """So many versions are fetched at once only to be proven."""
@@ -42,63 +40,15 @@ class Whole(Protocol):
     def blocks(self) -> AsyncGenerator[bytes, None]: ...
 
 
-class BlockDigests(Sequence[bytes]):
-    """The digest of each block, one behind the other in a single piece of memory."""
-
-    def __init__(self, joined: bytes) -> None:
-        self.joined = joined
-
-    def __len__(self) -> int:
-        return len(self.joined) // DIGEST_BYTES
-
-    def __getitem__(self, number: int) -> bytes:  # type: ignore[override]  # nobody takes slices
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        return self.joined[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES]
-
-
-class _Pass:
-    """One version on its way through the hashers: pieces in, block digests out."""
-
-    def __init__(self) -> None:
-        self.hashed_bytes = 0
-        self._joined = bytearray()
-        self._hasher = blake3()
-        self._room = BLOCK_BYTES
-
-    async def feed(self, piece: bytes) -> None:
-        view = memoryview(piece)
-        while view:
-            part = view[: self._room]
-            await fed(self._hasher, part)
-            view = view[len(part) :]
-            self.hashed_bytes += len(part)
-            self._room -= len(part)
-            if not self._room:
-                self._cut()
-
-    def digests(self) -> BlockDigests:
-        if self._room < BLOCK_BYTES:
-            self._cut()
-        return BlockDigests(bytes(self._joined))
-
-    def _cut(self) -> None:
-        self._joined += self._hasher.digest()
-        self._hasher, self._room = blake3(), BLOCK_BYTES
-
-
 class Proofs:
     """The block digests that one server has had to find out. `wait_s` is how long somebody who needs them waits."""
 
     def __init__(self, *, wait_s: float) -> None:
         self._wait_s = wait_s
-        self._kept: OrderedDict[Digest, BlockDigests] = OrderedDict()
-        self._kept_bytes = 0
-        self._passes: dict[Digest, tuple[_Pass, asyncio.Task[BlockDigests]]] = {}
+        self._kept = RecentBlocks(MAX_KEPT_BYTES)
+        self._passes: dict[Digest, tuple[BlockHasher, asyncio.Task[BlockDigests]]] = {}
 
     def known(self, digest: Digest) -> BlockDigests | None:
-        if digest in self._kept:
-            self._kept.move_to_end(digest)
         return self._kept.get(digest)
 
     async def of(self, whole: Whole) -> BlockDigests:
@@ -128,23 +78,23 @@ class Proofs:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _begin(self, whole: Whole) -> tuple[_Pass, asyncio.Task[BlockDigests]]:
+    def _begin(self, whole: Whole) -> tuple[BlockHasher, asyncio.Task[BlockDigests]]:
         if len(self._passes) >= MAX_AT_ONCE:
             raise StillChecking(
                 "Other files are being checked before parts of them are sent; this one has to wait.",
                 path=whole.path,
                 retry_after_s=RETRY_AFTER_S,
             )
-        under_way = _Pass()
+        under_way = BlockHasher()
         task = asyncio.get_running_loop().create_task(self._conduct(whole, under_way), name=f"proving {whole.path}")
         self._passes[whole.digest] = under_way, task
         task.add_done_callback(lambda done: self._ended(whole, done))
         return self._passes[whole.digest]
 
-    async def _conduct(self, whole: Whole, under_way: _Pass) -> BlockDigests:
+    async def _conduct(self, whole: Whole, under_way: BlockHasher) -> BlockDigests:
         async with aclosing(whole.blocks()) as blocks:
             async for block in blocks:
-                await under_way.feed(block)
+                await fed(under_way, block)
         return under_way.digests()
 
     def _ended(self, whole: Whole, task: asyncio.Task[BlockDigests]) -> None:
@@ -153,13 +103,6 @@ class Proofs:
             return
         error = task.exception()
         if error is None:
-            self._keep(whole.digest, task.result())
+            self._kept.keep(whole.digest, task.result())
         elif isinstance(error, AccordError):  # whoever waits is told; here for those who have gone
             _log.warning("not checked as a whole", path=whole.path, reason=error.detail)
-
-    def _keep(self, digest: Digest, digests: BlockDigests) -> None:
-        self._kept[digest] = digests
-        self._kept_bytes += len(digests.joined)
-        while self._kept_bytes > MAX_KEPT_BYTES and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            self._kept_bytes -= len(dropped.joined)

@@ -155,7 +155,11 @@ class LocalBody:
             raise CopyFailed(self._copy) from None
 
 
-async def fed(hasher: blake3, block: bytes | memoryview) -> None:
+class Hasher(Protocol):
+    def update(self, piece: bytes | memoryview, /) -> object: ...
+
+
+async def fed(hasher: Hasher, block: bytes | memoryview) -> None:
     """Hash `block` too; a large one in a thread."""
     if len(block) < INLINE_BYTES:
         hasher.update(block)
