@@ -9,6 +9,7 @@ import pytest
 from blake3 import blake3
 
 from accord.engine.holders import Holders
+from accord.engine.own_proofs import OwnProofs
 from accord.engine.proofs import Proofs
 from accord.engine.remote import RemoteBody
 from accord.engine.transfer import CopyFailed, LocalBody
@@ -17,7 +18,7 @@ from accord.model.names import Digest, FilePath, ServerName
 from accord.model.verdict import Present
 from accord.model.versions import EMPTY_CLOCK
 from accord.peers.port import Peers
-from accord.store.port import BLOCK_BYTES, Copy
+from accord.store.port import BLOCK_BYTES, Copy, Store
 
 PATH = FilePath("file.bin")
 FIRST, SECOND = ServerName("server2"), ServerName("server3")
@@ -82,7 +83,7 @@ async def test_a_file_that_was_rewritten_and_grew_never_looks_complete(blocks: i
     # Only a whole number of blocks shows it: the byte that it grew by is then a block of its own.
     recorded = b"a" * (blocks * BLOCK_BYTES)
     copy = _RewrittenCopy(recorded, recorded[:-1] + b"bb")
-    body = LocalBody(cast(Copy, copy), proof_wait_s=1)
+    body = LocalBody(cast(Copy, copy), OwnProofs(cast(Store, None), wait_s=1))
     assert await handed_on(body.blocks(), CopyFailed) < len(recorded)
 
 

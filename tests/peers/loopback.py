@@ -63,6 +63,9 @@ class SmallCopy:
     def unchanged(self) -> bool:
         return self.path not in self._store.changed
 
+    def again(self) -> SmallCopy:
+        return SmallCopy(self._store, self.path, self.answer, self._kept)
+
     async def block_digests(self) -> tuple[Digest, ...]:
         if self._store.proof_gate is not None:
             await self._store.proof_gate.wait()

@@ -12,7 +12,7 @@ from typing import cast
 
 import structlog
 
-from accord.engine.transfer import Body, CopyFailed, LocalBody
+from accord.engine.transfer import BlockProofs, Body, CopyFailed, LocalBody
 from accord.errors import IntegrityError
 from accord.model.names import Digest, FilePath
 from accord.store.port import Store
@@ -24,14 +24,14 @@ class KeptBody:
     """See `engine.transfer.Body`. `elsewhere` is the same content on other servers."""
 
     def __init__(
-        self, store: Store, path: FilePath, digest: Digest, size: int, elsewhere: Body | None, *, proof_wait_s: float
+        self, store: Store, path: FilePath, digest: Digest, size: int, elsewhere: Body | None, *, proofs: BlockProofs
     ) -> None:
         self.digest = digest
         self.size = size
         self._store = store
         self._path = path
         self._elsewhere = elsewhere
-        self._proof_wait_s = proof_wait_s
+        self._proofs = proofs
 
     def whole_now(self) -> bytes | None:
         return None
@@ -51,7 +51,7 @@ class KeptBody:
         has_begun = False
         if copy is not None:
             try:
-                mine = LocalBody(copy, proof_wait_s=self._proof_wait_s)
+                mine = LocalBody(copy, self._proofs)
                 async with aclosing(cast("AsyncGenerator[bytes]", of(mine))) as blocks:
                     async for block in blocks:
                         has_begun = True
@@ -59,7 +59,8 @@ class KeptBody:
                 return
             except CopyFailed as failure:
                 _log.warning("a kept version did not match its digest", path=self._path, digest=str(self.digest))
-                await self._store.find_damage(copy)  # this server no longer says that it has it
+                if not failure.is_found_out:
+                    await self._store.find_damage(copy)  # this server no longer says that it has it
                 if has_begun or self._elsewhere is None:
                     raise IntegrityError(
                         "What this server keeps of that version is damaged.", path=self._path

@@ -18,6 +18,7 @@ from accord.engine.heal import Healer, nobody_told
 from accord.engine.holders import Holders
 from accord.engine.kept import KeptBody
 from accord.engine.making import Moved, Wanted
+from accord.engine.own_proofs import OwnProofs
 from accord.engine.proofs import Proofs
 from accord.engine.remote import RemoteBody
 from accord.engine.transfer import Body, CopyFailed, LocalBody, Tee
@@ -109,6 +110,7 @@ class Reader:
         self._hash_wait_s = hash_wait_s
         self._holders = Holders(peers)
         self._proofs = Proofs(wait_s=hash_wait_s)
+        self._own_proofs = OwnProofs(store, wait_s=hash_wait_s)
         self.moved = Moved()
         self._delta = Delta(store, peers, self._holders, self.moved)
 
@@ -195,12 +197,12 @@ class Reader:
         digest, path = version.version.digest, reading.verdict.path
         assert digest is not None, "a tombstone has no bytes"
         if reading.mine is not None and reading.mine.answer.digest == digest:
-            return LocalBody(reading.mine, proof_wait_s=self._hash_wait_s, known=self._proofs.known(digest))
+            return LocalBody(reading.mine, self._own_proofs, known=self._proofs.known(digest))
         if not version.holders:
             raise DamagedEverywhere("No server that answered has a good copy of this version.", path=path)
         if self.name in version.holders:
             elsewhere = self.fetched(path, version) if len(version.holders) > 1 else None
-            return KeptBody(self._store, path, digest, version.version.size, elsewhere, proof_wait_s=self._hash_wait_s)
+            return KeptBody(self._store, path, digest, version.version.size, elsewhere, proofs=self._own_proofs)
         tee = self._healer.tee(reading.verdict, reading.local) if version in reading.verdict.versions else None
         return self.fetched(path, version, tee)
 
@@ -247,9 +249,12 @@ class Reader:
     async def close(self) -> None:
         """Stop what goes on in the background. What was being taken in leaves nothing behind once the healer has settled."""
         await self._proofs.close()
+        await self._own_proofs.close()
 
     async def copy_failed(self, failure: CopyFailed) -> None:
         """Find out what became of this server's copy, so that the next read knows."""
+        if failure.is_found_out:
+            return
         answer = await self._store.find_damage(failure.copy)
         _log.warning("copy did not match its digest", path=failure.copy.path, now=type(answer).__name__.lower())
 

@@ -4,8 +4,9 @@ A body of one block is proven before its first byte is handed on. A longer one i
 withheld until the digest is right, so that a wrong whole never looks complete. Parts are proven block by block. Memory: a few
 blocks a transfer.
 
-Here is what a body is, and this server's own copy as one; the content that other servers hold is `engine.remote`'s. Where the bytes
-come from is decided in `engine.read`; taking them in on the way is `engine.heal`'s; sending them, `server`'s.
+Here is what a body is, and this server's own copy as one; the content that other servers hold is `engine.remote`'s. What a part is
+proven with is found out in `engine.own_proofs`; where the bytes come from is decided in `engine.read`; taking them in on the way is
+`engine.heal`'s; sending them, `server`'s.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from accord.errors import ChangedWhileReading, IntegrityError, StillChecking, StoreFailed
+from accord.errors import IntegrityError, StoreFailed
 from accord.model.names import Digest
 from accord.store.port import BLOCK_BYTES, Copy
 
@@ -29,11 +30,20 @@ _hashing = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="accord-send")
 
 
 class CopyFailed(IntegrityError):
-    """This server's own copy turned out wrong while it was read; `engine.read` finds out what it is now."""
+    """This server's own copy turned out wrong while it was read; `engine.read` finds out what it is now, unless that `is_found_out`."""
 
-    def __init__(self, copy: Copy) -> None:
+    def __init__(self, copy: Copy, *, is_found_out: bool = False) -> None:
         super().__init__("This server's copy did not match its digest.", path=copy.path)
         self.copy = copy
+        self.is_found_out = is_found_out
+
+
+class BlockProofs(Protocol):
+    """Finds out the digests of the blocks of a long copy: `engine.own_proofs`."""
+
+    async def of(self, copy: Copy) -> Sequence[bytes]:
+        """Raises `CopyFailed` and `StillChecking`."""
+        ...
 
 
 class Body(Protocol):
@@ -77,11 +87,11 @@ def block_spans(start: int, stop: int) -> Iterator[tuple[int, int, int]]:
 class LocalBody:
     """The content of this server's own copy. `known` are the digests of its blocks, where they are proven already."""
 
-    def __init__(self, copy: Copy, *, proof_wait_s: float, known: Sequence[bytes] | None = None) -> None:
+    def __init__(self, copy: Copy, proofs: BlockProofs, *, known: Sequence[bytes] | None = None) -> None:
         self.digest = copy.answer.digest
         self.size = copy.answer.size
         self._copy = copy
-        self._proof_wait_s = proof_wait_s
+        self._proofs = proofs
         self._known = known
 
     def whole_now(self) -> bytes | None:
@@ -121,7 +131,7 @@ class LocalBody:
             async for whole in self.blocks():
                 yield whole[start:stop]
             return
-        digests = await self._block_digests()
+        digests = self._known if self._known is not None else await self._proofs.of(self._copy)
         for number, first, end in block_spans(start, stop):
             block = await self._read(number * BLOCK_BYTES, BLOCK_BYTES)
             if await hashed(block) != digests[number]:
@@ -140,19 +150,6 @@ class LocalBody:
             return await self._copy.read(offset, length)
         except StoreFailed as error:
             raise CopyFailed(self._copy) from error
-
-    async def _block_digests(self) -> Sequence[bytes]:
-        if self._known is not None:
-            return self._known
-        proof = asyncio.ensure_future(self._copy.block_digests())
-        try:
-            return await asyncio.wait_for(asyncio.shield(proof), self._proof_wait_s)
-        except TimeoutError:
-            raise StillChecking(
-                "The file is being checked as a whole before parts of it are sent.", path=self._copy.path
-            ) from None
-        except (ChangedWhileReading, IntegrityError):
-            raise CopyFailed(self._copy) from None
 
 
 class Hasher(Protocol):

@@ -15,6 +15,7 @@ from accord.store.blocks import BlockDigests
 from accord.store.hashing import own_buffer
 from accord.store.port import BLOCK_BYTES
 from accord.store.records import Stat
+from accord.store.workshop import store_failure
 
 if TYPE_CHECKING:
     from accord.store.port import Base, Copy
@@ -109,6 +110,13 @@ class DirectoryCopy(OpenFile):
 
     def unchanged(self) -> bool:
         return Stat.of(os.fstat(self._fd)) == self._stat
+
+    def again(self) -> DirectoryCopy:
+        try:
+            fd = self.own_fd()
+        except OSError as error:  # no more descriptors
+            raise store_failure(error, "reading a copy") from error
+        return DirectoryCopy(self.path, self.answer, fd, self._stat, self._lists, is_kept=self.is_kept)
 
     async def block_digests(self) -> BlockDigests:
         return await self._lists.blocks_of(self)

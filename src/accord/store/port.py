@@ -60,6 +60,10 @@ class Copy(Protocol):
         """Whether the stat data are still those that vouched for the digest: tells rot from rewriting."""
         ...
 
+    def again(self) -> Copy:
+        """A second open copy of the same file, for what goes on when this one is closed. Raises `StoreFailed`."""
+        ...
+
     async def block_digests(self) -> Sequence[Digest]:
         """The BLAKE3 digests of the blocks of `BLOCK_BYTES`, proven together against `answer.digest`; kept, so that the second
         call costs nothing. One pass over the file, which those who ask at the same time share. Takes as long as that takes.

@@ -75,6 +75,9 @@ class MemoryCopy:
     def unchanged(self) -> bool:
         return self._now().stat == self.file.stat
 
+    def again(self) -> MemoryCopy:
+        return MemoryCopy(self._shelf, self.path, self.answer, self.file)
+
     async def block_digests(self) -> tuple[Digest, ...]:
         content = self._now().content
         if digest_of(content) != self.answer.digest:

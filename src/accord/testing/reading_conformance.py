@@ -101,6 +101,17 @@ class ReadingConformance:
             assert list(await copy.block_digests()) == [digest_of(content[:size]), digest_of(content[size:])]
         copy.close()
 
+    async def test_a_second_copy_is_open_when_the_first_is_closed(self, disk: Disk) -> None:
+        content = bytes(port.BLOCK_BYTES + 1)
+        disk.write(HELLO, content)
+        copy = await opened(disk.store)
+        again = copy.again()
+        copy.close()
+        assert (again.path, again.answer) == (copy.path, copy.answer)
+        assert (await again.read(0, 3), again.unchanged()) == (bytes(3), True)
+        assert len(await again.block_digests()) == 2
+        again.close()
+
     async def test_a_listing_is_in_the_order_of_utf_8_bytes(self, disk: Disk) -> None:
         names = ["a.txt", "a/b.txt", "a0", "a/b/c", "Z", "é", "😀/x", "\uffff"]
         for name in names:
