@@ -14,7 +14,7 @@ from accord.engine.overview import Overview, Standing
 from accord.engine.own_paths import known_here
 from accord.engine.peer_requests import Work, read_scope
 from accord.engine.progress import SyncProgress
-from accord.engine.questions import PAGE_ENTRIES, FindingPage, Part, PathPage, Question, read_question
+from accord.engine.questions import PAGE_ENTRIES, FindingPage, FoundCopy, Part, PathPage, Question, read_question
 from accord.errors import InvalidPath, InvalidQuery
 from accord.model.findings import Finding, NameClash, Oddity
 from accord.model.names import Digest, FilePath, Prefix
@@ -246,6 +246,37 @@ async def test_the_findings_of_a_run_stay_when_they_were_mended(three: tuple[Ser
     found = await findings_everywhere(desk.status, Question(number=5), 100)
     assert found.entries == ()
     assert dict(found.servers)[cluster[1].name] == "refused the connection"
+
+
+@pytest.mark.parametrize(
+    ("paths", "more", "complaint"),
+    [
+        ([], True, "its report has no end"),
+        (["a/2", "a/1"], False, "its report is out of order"),
+        (["a/1", "a/1", "a/2"], False, None),
+        (["a"], False, "its report is out of order"),
+        (["b/1"], False, "its report is out of order"),
+    ],
+)
+async def test_a_server_whose_report_cannot_be_merged_is_as_good_as_silent(
+    three: tuple[Servers, list[Desk]],
+    monkeypatch: pytest.MonkeyPatch,
+    paths: list[str],
+    more: bool,
+    complaint: str | None,
+) -> None:
+    cluster, (desk, other, _) = three
+    page = FindingPage(tuple(FoundCopy(path, "rot", 7) for path in paths), more)
+
+    async def reported(_: bytes) -> bytes:
+        return msgspec.json.encode(page)
+
+    monkeypatch.setattr(other.status, "report", reported)
+    cluster[0].store.note_finding(odd("a/3"))
+    found = await findings_everywhere(desk.status, Question(prefix="a/", after="a"), 100)
+    assert dict(found.servers)[cluster[1].name] == complaint
+    told = [] if complaint else paths
+    assert [one.path for _, one in found.entries] == [*told, "a/3"]
 
 
 async def test_a_run_that_finds_a_copy_odd_again_tells_since_when_it_is(three: tuple[Servers, list[Desk]]) -> None:

@@ -67,14 +67,24 @@ async def _pages(
         while True:
             page = await status.asked(server, question, kind)
             some = entries_of(page)
-            if any(one.path <= question.after for one in some):
-                raise PeerUnreachable("its report is out of order")
+            _check(some, question, more=page.more)
             found += some
-            if not page.more or not some or len(found) > limit:
+            if not page.more or len(found) > limit:
                 return found, page.more, None
             question = msgspec.structs.replace(question, after=some[-1].path)
     except PeerUnreachable as error:
         return [], False, error.detail
+
+
+def _check(entries: Sequence[FoundCopy | Clash], asked: Question, *, more: bool) -> None:
+    """What is merged relies on: whole paths, in order, and with every page some more of them. One path may be there several times."""
+    last = asked.after
+    for one in entries:
+        if one.path < last or one.path == asked.after or not one.path.startswith(asked.prefix):
+            raise PeerUnreachable("its report is out of order")
+        last = one.path
+    if more and not entries:
+        raise PeerUnreachable("its report has no end")
 
 
 def _merged(
