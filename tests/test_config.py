@@ -181,6 +181,7 @@ MISTAKES = {
         SERVERS.replace("http://127.0.0.1:65002", "http://me:pw@127.0.0.1:65002"),
         "no server's address",
     ),
+    "no name of a host": (SERVERS.replace("127.0.0.1:65002", "files..example.org:65002"), "no server's address"),
     "port out of range": (SERVERS.replace(":65002", ":75002"), "no server's address"),
     "elsewhere without a key": (SERVERS.replace("127.0.0.1:65002", "10.0.0.2:65002"), "need a key.*new-key"),
     "key file gone": ('[cluster]\nkey_file = "gone.key"\n' + SERVERS, "gone.key does not exist.*new-key"),

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accord.errors import ConfigError
+from accord.errors import ConfigError, PeerUnreachable
 from accord.model.names import FilePath, ServerName
 from accord.model.verdict import Unreachable
 from accord.peers import handshake
 from accord.peers.cluster import PeerLinks
-from accord.peers.dial import Address
+from accord.peers.dial import Address, dial
 from accord.peers.framing import Deframer, framed
 from accord.peers.handshake import Identity, Role
 from accord.peers.message import Message
@@ -249,11 +249,19 @@ async def test_too_many_unproven_connections_are_turned_away() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://x", "server2:65002", "http://", "http://x:99999999", "http://a@b:1", "http://x?y"]
+    "url",
+    ["ftp://x", "server2:65002", "http://", "http://x:99999999", "http://a@b:1", "http://x?y", "http://a..b:6500"],
 )
 def test_an_address_that_is_none_is_said(url: str) -> None:
     with pytest.raises(ConfigError, match="no address"):
         Address.parse(url)
+
+
+async def test_a_host_that_cannot_even_be_looked_up_is_one_that_cannot_be_reached() -> None:
+    """Anything else would end the task that dials, and with it every later attempt."""
+    nowhere = Address("http://a..b:6500", "a..b", 6500, None)
+    with pytest.raises(PeerUnreachable, match="no name of a host"):
+        await dial(nowhere, Identity("home", ME, KEY), OTHER, timeout_s=5)
 
 
 def test_addresses() -> None:

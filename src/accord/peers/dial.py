@@ -52,6 +52,7 @@ class Address:
         try:
             parts = urlsplit(url)
             port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+            (parts.hostname or "").encode("idna")
         except ValueError as error:
             raise ConfigError(f"'{url}' is no address of a server: {error}.") from error
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.username or parts.query or parts.fragment:
@@ -137,6 +138,8 @@ async def _connect(address: Address, stream: Stream) -> None:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise PeerUnreachable(f"cannot be connected to: {reason[:1].lower()}{reason[1:]}") from error
+    except ValueError as error:  # of a name that cannot be looked up: `UnicodeError` among others
+        raise PeerUnreachable("cannot be connected to: its address is no name of a host") from error
 
 
 async def _greet(stream: Stream, greeter: _Greeter, me: Identity, expected: ServerName, hello: bytes) -> None:
