@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -21,13 +22,19 @@ from accord.model.versions import Actor, Clock, Context, Dot, Entry, Version, fo
 
 CLOCK_FORMAT = 1
 CONTEXT_FORMAT = 1
+PACKED_CONTEXT_FORMAT = 2
+"""Of a context that is long: compressed. One made of many rivals has the same few names in it again and again."""
 EVENTS_FORMAT = 1
-MAX_CONTEXT_TOKEN_CHARS = 8192
+MAX_CONTEXT_TOKEN_CHARS = 16 * 1024
+"""Of any token, made here or read: half of what a request's header may have in all."""
 MAX_COUNTER = 2**53
 """No actor gets this far; a greater number is a forgery, and would use up the counters that are left."""
 _MAX_COLUMN = 2**63 - 1
 """Parts of events are columns of the index, where integers have 64 bits with their sign."""
 _CHECKSUM_BYTES = 4
+_MAX_CONTEXT_BYTES = MAX_CONTEXT_TOKEN_CHARS * 3 // 4 - _CHECKSUM_BYTES
+_LONG_CONTEXT_BYTES = 1024
+_MAX_UNPACKED_BYTES = 1024 * 1024
 _CACHED_CLOCKS = 8192
 _MAX_CACHED_CLOCK_BYTES = 1024
 """Longer clocks are not kept, so that what is kept is bounded in bytes too."""
@@ -36,7 +43,8 @@ _WireVersion = tuple[bytes | None, int, int, str, bool]
 _WireClock = tuple[int, list[tuple[str, int, list[_WireVersion]]]]
 
 _clock_decoder = msgspec.msgpack.Decoder(_WireClock)
-_context_decoder = msgspec.msgpack.Decoder(tuple[int, dict[str, int]])
+_context_decoder = msgspec.msgpack.Decoder(tuple[int, dict[str, int] | bytes])
+_seen_decoder = msgspec.msgpack.Decoder(dict[str, int])
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -174,14 +182,29 @@ def new_context_token(clocks: tuple[Clock, ...], path: str) -> str:
         for actor, counter, _ in clock.entries:
             if counter > seen.get(actor, 0):
                 seen[actor] = counter
-    return seen_token(seen, path)
+    return seen_token(seen, path, clocks)
 
 
-def seen_token(seen: Mapping[str, int], path: str) -> str:
-    """The same for one context."""
+def seen_token(seen: Mapping[str, int], path: str, clocks: Sequence[Clock]) -> str:
+    """The same for one context, of a reader of `clocks`."""
     body = _encoder.encode((CONTEXT_FORMAT, dict(sorted(seen.items())) if len(seen) > 1 else seen))
+    if len(body) > _LONG_CONTEXT_BYTES:
+        body = _packed_context(seen, clocks)
     checksum = _checksum(body, path)
     return base64.urlsafe_b64encode(checksum + body).rstrip(b"=").decode()
+
+
+def _packed_context(seen: Mapping[str, int], clocks: Sequence[Clock]) -> bytes:
+    """Where it is too long all the same, a part of it: whoever tells less of what he has seen supersedes less, and what he did not
+    supersede is shown to him as a rival. The actors of what is current are told first, as a choice among rivals is to cover those."""
+    current = {actor for clock in clocks for actor, _, versions in clock.entries if versions}
+    told = sorted(seen, key=lambda actor: (actor not in current, actor))
+    while True:
+        content = _encoder.encode({actor: seen[actor] for actor in sorted(told)})
+        body = _encoder.encode((PACKED_CONTEXT_FORMAT, zlib.compress(content)))
+        if len(content) <= _MAX_UNPACKED_BYTES and len(body) <= _MAX_CONTEXT_BYTES:
+            return body
+        del told[len(told) * 3 // 4 :]
 
 
 context_token = lru_cache(maxsize=_CACHED_CLOCKS)(new_context_token)
@@ -190,6 +213,15 @@ context_token = lru_cache(maxsize=_CACHED_CLOCKS)(new_context_token)
 
 def _checksum(body: bytes, path: str) -> bytes:
     return binascii.crc32(body, binascii.crc32(path.encode())).to_bytes(_CHECKSUM_BYTES, "big")
+
+
+def _unpacked(packed: bytes) -> dict[str, int]:
+    """Raises `ValueError`, `msgspec.DecodeError` or `zlib.error`."""
+    unpacking = zlib.decompressobj()
+    content = unpacking.decompress(packed, _MAX_UNPACKED_BYTES)
+    if not unpacking.eof:
+        raise ValueError("it is longer than any that is made here, or cut short")
+    return _seen_decoder.decode(content)
 
 
 def read_context_token(token: str, path: str) -> Context:
@@ -201,11 +233,16 @@ def read_context_token(token: str, path: str) -> Context:
         checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
         if _checksum(body, path) != checksum:
             raise InvalidQuery("The Accord-Context token is damaged, or that of another path.")
-        form, seen = _context_decoder.decode(body)
-    except (ValueError, msgspec.DecodeError) as error:
+        form, told = _context_decoder.decode(body)
+        if form not in (CONTEXT_FORMAT, PACKED_CONTEXT_FORMAT):
+            raise InvalidQuery(
+                f"The Accord-Context token has format {form}; this server reads formats {CONTEXT_FORMAT} and {PACKED_CONTEXT_FORMAT}."
+            )
+        seen = _unpacked(told) if isinstance(told, bytes) else told
+        if isinstance(told, bytes) != (form == PACKED_CONTEXT_FORMAT):
+            raise ValueError("the format is that of another form")
+    except (ValueError, msgspec.DecodeError, zlib.error) as error:
         raise InvalidQuery("The Accord-Context token is not one that Accord made.") from error
-    if form != CONTEXT_FORMAT:
-        raise InvalidQuery(f"The Accord-Context token has format {form}; this server reads format {CONTEXT_FORMAT}.")
     if not all(0 < counter <= MAX_COUNTER for counter in seen.values()):
         raise InvalidQuery("The Accord-Context token is not one that Accord made.")
     return {Actor(actor): counter for actor, counter in seen.items()}

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import zlib
 
 import msgspec
 import pytest
-from hypothesis import given
+from blake3 import blake3
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord import codec
 from accord.errors import IntegrityError, InvalidQuery
 from accord.model.history import Deed, Event
 from accord.model.names import Digest
-from accord.model.versions import EMPTY_CLOCK, Actor, Clock, Dot, Version, found, merge, write
+from accord.model.versions import EMPTY_CLOCK, Actor, Clock, Dot, Entry, Version, found, found_actor, merge, write
 
 digests = st.binary(min_size=32, max_size=32).map(Digest)
 versions = st.builds(
@@ -166,6 +168,36 @@ def test_a_token_reads_back_as_what_was_seen(seen: list[Clock]) -> None:
     assert not set(token) & set(' ",;=+/')
 
 
+def actors(count: int, stem: str | None = None) -> Clock:
+    """`count` rivals: of files that were found, or of one that was edited behind Accord's back again and again."""
+    version = Version(None, 0, 1, "")
+    names = [f"{stem}{n}" if stem else str(found_actor(blake3(b"%d" % n).digest())) for n in range(1, count + 1)]
+    return Clock(tuple(Entry(Actor(name), 1, (version,)) for name in sorted(names)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 3000), st.sampled_from([None, "server1/8c1f0e5a77d24b06/outside/"]), st.booleans())
+def test_whatever_token_is_made_is_read_and_tells_of_nothing_unseen(count: int, stem: str | None, whole: bool) -> None:
+    clock = actors(count, stem)
+    token = codec.new_context_token((clock,), "f") if whole else codec.seen_token(clock.context(), "f", (clock,))
+    assert len(token) <= codec.MAX_CONTEXT_TOKEN_CHARS
+    assert codec.read_context_token(token, "f").items() <= clock.context().items()
+
+
+@pytest.mark.parametrize(("count", "stem"), [(600, None), (2000, "server1/8c1f0e5a77d24b06/outside/")])
+def test_a_path_of_hundreds_of_rivals_can_be_resolved_at_once(count: int, stem: str | None) -> None:
+    clock = actors(count, stem)
+    assert codec.read_context_token(codec.context_token((clock,), "f"), "f") == clock.context()
+
+
+def test_a_token_that_cannot_tell_all_tells_of_what_is_current_first() -> None:
+    past = Clock(tuple(one._replace(versions=()) for one in actors(3000).entries))
+    current = write(EMPTY_CLOCK, {}, Actor("server1/z"), Version(None, 0, 1, ""))
+    told = codec.read_context_token(codec.context_token((past, current), "f"), "f")
+    assert told.items() < merge(past, current).context().items()
+    assert told[Actor("server1/z")] == 1
+
+
 A_TOKEN = codec.context_token((found(Version(Digest(b"x" * 32), 1, 1, "")),), "f")
 
 
@@ -179,10 +211,17 @@ def test_a_token_with_a_letter_changed_is_refused(at: int, letter: str) -> None:
         codec.read_context_token(changed, "f")
 
 
-@pytest.mark.parametrize("token", [A_TOKEN[:-1], A_TOKEN[:8], A_TOKEN[:3], "", "x", "é", "a b", "\x00", "A" * 10_000])
+@pytest.mark.parametrize("token", [A_TOKEN[:-1], A_TOKEN[:8], A_TOKEN[:3], "", "x", "é", "a b", "\x00", "A" * 20_000])
 def test_a_token_cut_short_or_made_up_is_refused(token: str) -> None:
     with pytest.raises(InvalidQuery):
         codec.read_context_token(token, "f")
+
+
+def packed(content: object) -> bytes:
+    return zlib.compress(msgspec.msgpack.encode(content))
+
+
+PACKED = packed({"a": 1})
 
 
 def forged(content: object) -> str:
@@ -195,7 +234,20 @@ def forged(content: object) -> str:
 
 
 @pytest.mark.parametrize(
-    "content", [(2, {}), (1, []), (1, {"a": "b"}), (1, {"a": 0}), (1, {"a": -1}), (1, {"a": 2**63}), 7]
+    "content",
+    [
+        *[(3, {}), (1, []), (1, {"a": "b"}), (1, {"a": 0}), (1, {"a": -1}), (1, {"a": 2**63}), 7],
+        *[
+            (1, PACKED),
+            (2, {"a": 1}),
+            (2, b""),
+            (2, PACKED[:-1]),
+            (2, b"x" + PACKED),
+            (2, packed({"a": 0})),
+            (2, packed([])),
+        ],
+        (2, zlib.compress(bytes(2 * 1024 * 1024))),
+    ],
 )
 def test_a_token_with_the_right_checksum_and_wrong_content_is_refused(content: object) -> None:
     with pytest.raises(InvalidQuery):

@@ -94,7 +94,7 @@ def seen_by_reader(verdict: Verdict) -> str:
     """The causal token for a reader of the verdict. What nobody who answered could show is not in it: it must not be superseded
     unseen."""
     return (
-        seen_token({str(actor): counter for actor, counter in verdict.seen().items()}, verdict.path)
+        seen_token({str(actor): counter for actor, counter in verdict.seen().items()}, verdict.path, verdict.clocks)
         if verdict.unseen
         else context_token(verdict.clocks, verdict.path)
     )
