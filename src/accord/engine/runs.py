@@ -82,11 +82,10 @@ class Runs:
     def tell(self, progress: RunProgress) -> None:
         """Of the run under way, or of how it ended."""
         self._current = progress
-        is_over = progress.order and not progress.running
-        if is_over:
+        if progress.order and not progress.running:
             self._ended.append(progress.order)
             self._shown_until_ns = self._now_ns() + int(SHOWN_S * 1e9)
-        if is_over or progress.order or self._now_ns() >= self._shown_until_ns:
+        if progress.order or self._now_ns() >= self._shown_until_ns:
             self._shown = progress
 
     def progress(self) -> RunProgress:

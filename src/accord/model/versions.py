@@ -222,10 +222,10 @@ def outside_change(
         return write(clock, {actor: clock.context().get(actor, 0)}, actor, after, floor=floor)
     actor = outside_actor(*life, max(1, generation))
     superseded = [dot for dot, version in clock.current() if version.digest == before]
-    return write(clock, _covering(clock, superseded), actor, after, floor=floor)
+    return write(clock, _covering(superseded), actor, after, floor=floor)
 
 
-def _covering(clock: Clock, dots: list[Dot]) -> Context:
+def _covering(dots: list[Dot]) -> Context:
     """The smallest context that covers `dots`: as contexts are prefixes, older versions of the same actors go with them."""
     seen: Context = {}
     for dot in dots:

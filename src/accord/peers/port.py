@@ -139,7 +139,7 @@ class Peers(Protocol):
 
     async def compare(self, server: ServerName, asked: Sequence[Summary]) -> Sequence[Reply]:
         """What a peer has in each of the ranges (`model.fingerprints`), compared with this server's fingerprints of them; at most
-        `wire.MAX_RANGES_PER_FRAME` of them. One round trip. Raises `PeerUnreachable`."""
+        `call_messages.MAX_RANGES_PER_FRAME` of them. One round trip. Raises `PeerUnreachable`."""
         ...
 
     async def report(self, server: ServerName, question: bytes = b"") -> bytes:
