@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from accord.errors import PeerUnreachable
+from accord.peers.answers import MAX_REASON_CHARS
 from accord.peers.call_messages import Call, Compared, ComparedRange, Declined, Returned
+from accord.peers.failures import not_asked_for
 
 MAX_CALLS = 64
 """So many wait for one peer's answers."""
 CALL_LIMIT_S = 30.0
 """So long an answer may take of a peer that shows signs of life: its disk may be busy."""
-MAX_REASON_CHARS = 300
 
 _T = TypeVar("_T")
 
@@ -81,5 +82,5 @@ class _Call:
 def expected(returned: Returned, kind: type[_T]) -> _T:
     """Raises `PeerUnreachable` for an answer to something else."""
     if not isinstance(returned, kind):
-        raise PeerUnreachable("sent something that was not asked for")
+        raise not_asked_for()
     return returned

@@ -25,11 +25,12 @@ from accord.peers.call_messages import MAX_RANGES_PER_FRAME, Compare, Compared, 
 from accord.peers.calls import expected
 from accord.peers.dial import Address, dial
 from accord.peers.handshake import Identity
-from accord.peers.link import GRACE_S, Link, Pace
+from accord.peers.link import Link, Pace
 from accord.peers.pool import Pool
 from accord.peers.port import PeerStatus, Upload
 from accord.peers.questions import Batch
 from accord.peers.ranges import asked_ranges, reply
+from accord.peers.stream import GRACE_S
 from accord.peers.transfers import Transfers
 from accord.peers.wire import MAX_PATHS_PER_FRAME, Doubt, Suggest
 

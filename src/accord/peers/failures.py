@@ -22,6 +22,11 @@ from accord.peers.answers import MAX_REASON_CHARS
 from accord.peers.wire import Failed, Failure
 
 
+def not_asked_for(path: FilePath | None = None) -> PeerUnreachable:
+    """What a peer sent answers nothing that it was asked."""
+    return PeerUnreachable("sent something that was not asked for", path=path)
+
+
 def reason_of(error: AccordError) -> str:
     """As it reads after a server's name."""
     return error.detail.removesuffix(".")[:MAX_REASON_CHARS]

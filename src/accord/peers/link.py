@@ -26,18 +26,17 @@ from accord.peers.breaker import Backoff, Breaker, Circuit
 from accord.peers.call_messages import Call, Compared, Declined, Ordered, Reported
 from accord.peers.calls import Calls
 from accord.peers.dial import Address, dial
+from accord.peers.failures import not_asked_for
 from accord.peers.handshake import Identity
 from accord.peers.port import PeerState, PeerStatus
 from accord.peers.questions import Batch, Question
-from accord.peers.stream import Stream
+from accord.peers.stream import GRACE_S, Stream
 from accord.peers.wire import Answers, Doubt, Ping, Pong, Suggest, decode, replies
 
 _log = structlog.get_logger("accord.peers")
 
 MAX_WAITING_QUESTIONS = 10_000
 """So many questions wait for the first connection, or for answers; more are `Unreachable` at once."""
-GRACE_S = 0.005
-"""A timer that fires in a busy process may do so before the answer is read that came in time: look once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +163,10 @@ class Link:
                 self._pong = id
                 self._news.set()
             case _:
-                raise PeerUnreachable("sent something that was not asked for")
+                raise not_asked_for()
 
     def data(self, piece: bytes) -> None:
-        raise PeerUnreachable("sent something that was not asked for")
+        raise not_asked_for()
 
     def lost(self, error: PeerFailed) -> None:
         self._stream = None

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from accord.errors import PeerFailed, PeerUnreachable
+from accord.peers.failures import not_asked_for
 from accord.peers.stream import Stream
 
 MAX_WAIT_S = 10.0
@@ -23,7 +24,7 @@ class _Resting:
     """Receives on a connection that nobody uses: nothing is to come."""
 
     def message(self, payload: bytes) -> None:
-        raise PeerUnreachable("sent something that was not asked for")
+        raise not_asked_for()
 
     data = message
 

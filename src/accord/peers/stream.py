@@ -18,6 +18,8 @@ from accord.peers.wire import UPGRADE_TOKEN
 MAX_HEAD_BYTES = 8192
 WRITE_BUFFER_BYTES = 1024 * 1024
 """A stream with more than this unsent is not `writable`."""
+GRACE_S = 0.005
+"""A timer that fires in a busy process may do so before what came in time is read: look once more."""
 _HEAD_END = b"\r\n\r\n"
 _SWITCHING = 101
 _SERVER_ERRORS = range(500, 600)

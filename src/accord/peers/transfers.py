@@ -19,7 +19,7 @@ from accord.model.listing import Walked
 from accord.model.names import DIGEST_BYTES, Digest, FilePath, Prefix
 from accord.model.verdict import Answer, Unreachable
 from accord.peers.answers import MAX_REASON_CHARS, decode_answer
-from accord.peers.failures import fetch_error
+from accord.peers.failures import fetch_error, not_asked_for
 from accord.peers.inbox import Inbox
 from accord.peers.pool import Pool, Turns
 from accord.peers.stream import Stream
@@ -56,7 +56,6 @@ MAX_REMEMBERED = 100_000
 MAX_CHUNKS = 1_000_000
 """Nor is one that cuts a version into more chunks."""
 
-_NOT_ASKED_FOR = "sent something that was not asked for"
 _T = TypeVar("_T")
 
 
@@ -79,7 +78,7 @@ class Transfers:
             async for piece in pieces:
                 if left is not None:
                     if len(piece) > left:
-                        raise PeerUnreachable(_NOT_ASKED_FOR, path=path)
+                        raise not_asked_for(path)
                     left -= len(piece)
                 yield piece
 
@@ -90,7 +89,7 @@ class Transfers:
         async with aclosing(self._transfer(request, None, self._listings, Page)) as pages:
             async for page in pages:
                 if len(page.paths) != len(page.answers):
-                    raise PeerUnreachable(_NOT_ASKED_FOR)
+                    raise not_asked_for()
                 walked = [_walked(path, raw) for path, raw in zip(page.paths, page.answers, strict=True)]
                 for path, _ in walked:
                     if not (path > last and path.startswith(prefix)):
@@ -119,7 +118,7 @@ class Transfers:
             async for updated in told:
                 reasons.append(None if updated.reason is None else updated.reason[:MAX_REASON_CHARS])
                 if len(reasons) > len(paths):
-                    raise PeerUnreachable(_NOT_ASKED_FOR)
+                    raise not_asked_for()
         if len(reasons) < len(paths):
             raise PeerUnreachable("did not say what became of every path")
         return reasons
@@ -131,7 +130,7 @@ class Transfers:
         async with aclosing(self._transfer(request, path, self._fetches, ChunkList)) as frames:
             async for told in frames:
                 if len(told.digests) != DIGEST_BYTES * len(told.sizes):
-                    raise PeerUnreachable(_NOT_ASKED_FOR, path=path)
+                    raise not_asked_for(path)
                 digests = (told.digests[at : at + DIGEST_BYTES] for at in range(0, len(told.digests), DIGEST_BYTES))
                 if any(size > MAX_CHUNK_BYTES for size in told.sizes):
                     raise PeerUnreachable("cuts it into chunks that nobody takes", path=path)
@@ -170,7 +169,7 @@ class Transfers:
                     if isinstance(item, kind):
                         yield item
                     elif not isinstance(item, Working):
-                        raise PeerUnreachable(_NOT_ASKED_FOR)
+                        raise not_asked_for()
                     is_data, payload = await inbox.next(self._patience_s)
             except PeerFailed as error:
                 raise PeerUnreachable(error.detail, path=path) from error
@@ -219,5 +218,5 @@ def _remembered(memories: Memories, path: FilePath) -> list[Remembered]:
     except IntegrityError as error:
         raise PeerUnreachable(f"sent a history that cannot be read ({error.detail})", path=path) from error
     if not len(events) == len(memories.current) == len(memories.kept):
-        raise PeerUnreachable(_NOT_ASKED_FOR, path=path)
+        raise not_asked_for(path)
     return list(map(Remembered, events, memories.current, memories.kept))

@@ -20,20 +20,16 @@ from accord.model.names import Digest, FilePath
 from accord.model.verdict import Answer
 from accord.model.versions import Clock
 from accord.peers.answers import decode_answer
-from accord.peers.failures import upload_error
+from accord.peers.failures import not_asked_for, upload_error
 from accord.peers.framing import MAX_FRAME_BYTES, data_header, framed
 from accord.peers.pool import Pool, Turns
-from accord.peers.stream import WRITE_BUFFER_BYTES, Stream
+from accord.peers.stream import GRACE_S, WRITE_BUFFER_BYTES, Stream
 from accord.peers.wire import Adopt, Adopted, Failed, Put, PutEnd, Staged, Working, decode, replies
 
 HELD_BACK_BYTES = 64 * 1024
 """Less than this waits for more, or for the change that it belongs to."""
 REPLAY_BYTES = 1024 * 1024
 """So much is kept to be sent again, on a connection that rested and turns out to be closed."""
-GRACE_S = 0.005
-"""A timer that fires in a busy process may do so before what came in time is read: look once more."""
-
-_NOT_ASKED_FOR = "sent something that was not asked for"
 
 
 class PeerUpload:
@@ -134,11 +130,11 @@ class PeerUpload:
                 if isinstance(reply, Adopted):
                     self._adopted = reply.answer
             case _:
-                raise PeerUnreachable(_NOT_ASKED_FOR)
+                raise not_asked_for()
         self._wake()
 
     def data(self, piece: bytes) -> None:
-        raise PeerUnreachable(_NOT_ASKED_FOR)
+        raise not_asked_for()
 
     def lost(self, error: PeerFailed) -> None:
         self._lost = error
