@@ -10,6 +10,7 @@ from typing import Final
 
 from accord.errors import ConfigError
 
+NS_PER_S: Final = 1_000_000_000
 MAX_DURATION_S: Final = 3600.0
 """What a request may be made to wait."""
 MAX_INTERVAL_S: Final = 366 * 86_400.0

@@ -12,6 +12,7 @@ import structlog
 
 from accord.background import begun, ended
 from accord.errors import AccordError
+from accord.quantities import NS_PER_S
 from accord.store.port import Store
 
 PAUSE_S = 60.0
@@ -20,7 +21,6 @@ BETWEEN_UNITS_S = 0.05
 
 TOMBSTONES_AT_ONCE = 200
 """For the milliseconds that this takes nobody else gets at the index."""
-_NS_PER_S = 1_000_000_000
 _S_PER_DAY = 86_400
 
 _log = structlog.get_logger("accord.history")
@@ -36,7 +36,7 @@ class Retention:
 
     def __init__(self, store: Store, *, keep_tombstones_s: float, now_ns: Callable[[], int]) -> None:
         self._store = store
-        self._keep_tombstones_ns = int(keep_tombstones_s * _NS_PER_S)
+        self._keep_tombstones_ns = int(keep_tombstones_s * NS_PER_S)
         self._now_ns = now_ns
         self._task: asyncio.Task[None] | None = None
 

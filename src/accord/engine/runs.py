@@ -15,6 +15,7 @@ import msgspec
 from accord.engine.progress import RunProgress
 from accord.model.findings import Finding
 from accord.model.names import FilePath, Prefix
+from accord.quantities import NS_PER_S
 from accord.store.inventory import Inventory, Scope
 
 MAX_WAITING_ORDERS: Final = 16
@@ -84,7 +85,7 @@ class Runs:
         self._current = progress
         if progress.order and not progress.running:
             self._ended.append(progress.order)
-            self._shown_until_ns = self._now_ns() + int(SHOWN_S * 1e9)
+            self._shown_until_ns = self._now_ns() + int(SHOWN_S * NS_PER_S)
         if progress.order or self._now_ns() >= self._shown_until_ns:
             self._shown = progress
 

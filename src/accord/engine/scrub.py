@@ -23,11 +23,11 @@ from accord.engine.runs import EVERYTHING, RETRY_S, InThread, Order, Reports, Ru
 from accord.errors import AccordError
 from accord.model.names import FilePath, Prefix
 from accord.model.throttle import pause_s
+from accord.quantities import NS_PER_S
 from accord.store.inventory import Scope, ScrubStep
 from accord.store.port import Store
 
 NOTE: Final = "scrub"
-_NS_PER_S = 1_000_000_000
 
 _log = structlog.get_logger("accord.scrub")
 
@@ -150,7 +150,7 @@ class Scrubber:
     def _due_in_s(self) -> float | None:
         if self._every_s is None:
             return None
-        return max(0.0, self._every_s - (self._now_ns() - self._state.whole_ns) / _NS_PER_S)
+        return max(0.0, self._every_s - (self._now_ns() - self._state.whole_ns) / NS_PER_S)
 
     async def _rest(self, at_most_s: float | None) -> None:
         """Until there is an order, or the time has passed."""

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from accord.engine.overview import ServerStatus
 from accord.engine.progress import RunProgress
-from accord.quantities import age_text
+from accord.quantities import NS_PER_S, age_text
 
-_NANO = 1_000_000_000
 _PERCENT = 100
 
 
@@ -47,4 +46,4 @@ def remarks(status: ServerStatus) -> Iterator[str]:
 
 
 def _ago(status: ServerStatus, then_ns: int) -> str:
-    return f"{age_text((status.now_ns - then_ns) / _NANO)} ago"
+    return f"{age_text((status.now_ns - then_ns) / NS_PER_S)} ago"

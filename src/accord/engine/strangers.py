@@ -13,12 +13,12 @@ import structlog
 
 from accord.model.names import FilePath, ServerName
 from accord.peers.port import Peers
+from accord.quantities import NS_PER_S
 from accord.store.inventory import Inventory
 
 HERE_EVERY_S = 3600.0
 """How often it is written down that this server is at work."""
 _HERE, _MET = "here", "met:"
-_NS = 1_000_000_000
 
 _log = structlog.get_logger("accord.sync")
 
@@ -50,7 +50,7 @@ class Strangers:
     def __init__(self, store: Inventory, peers: Peers, *, keep_tombstones_s: float, now_ns: Callable[[], int]) -> None:
         self._store = store
         self._peers = peers
-        self._keep_ns = int(keep_tombstones_s * _NS)
+        self._keep_ns = int(keep_tombstones_s * NS_PER_S)
         self._now_ns = now_ns
         self._here_ns: int | None = None
         self._met: dict[ServerName, str | None] = {}
@@ -71,11 +71,11 @@ class Strangers:
         """Called now and then while this server is at work. What was noted under a clock that was set back since would hold for as
         long as that one was ahead: it counts as noted now."""
         now_ns = self._now_ns()
-        if self._here_ns is None or abs(now_ns - self._here_ns) >= HERE_EVERY_S * _NS:
+        if self._here_ns is None or abs(now_ns - self._here_ns) >= HERE_EVERY_S * NS_PER_S:
             self._here_ns = now_ns
             self._store.note(_HERE, str(now_ns))
         for peer, noted in self._met.items():
-            if noted is not None and noted.isdigit() and int(noted) - now_ns >= HERE_EVERY_S * _NS:
+            if noted is not None and noted.isdigit() and int(noted) - now_ns >= HERE_EVERY_S * NS_PER_S:
                 self.met(peer)
 
     def met(self, peer: ServerName) -> None:

@@ -16,6 +16,7 @@ from accord.errors import StoreFailed
 from accord.model.names import Digest, FilePath
 from accord.model.placement import current_contents
 from accord.model.verdict import EMPTY_FOLDER, FOLDER, Answer, Checking, Damaged, Unreachable
+from accord.quantities import NS_PER_S
 from accord.store.confinement import Confinement, NotAFile, require_regular
 from accord.store.hashing import SMALL_BYTES, Progress, hash_open_file
 from accord.store.history_rows import was_superseded
@@ -45,8 +46,6 @@ TRIES = 4
 SLOW_WRITE_NS_PER_BYTE = 10
 MAX_WRITE_NS = 100_000_000
 """A file that never rests is waited for so long at each try, at most: its readers wait too."""
-
-_NS_PER_S = 1_000_000_000
 
 
 class Opened:
@@ -256,4 +255,4 @@ class Examiner:
         window_ns = RACY_WINDOW_NS + min(stat.size * SLOW_WRITE_NS_PER_BYTE, MAX_WRITE_NS)
         age_ns = self._now_ns() - stat.ctime_ns
         if 0 <= age_ns <= window_ns:
-            self.closing.wait((window_ns - age_ns + 1_000_000) / _NS_PER_S)
+            self.closing.wait((window_ns - age_ns + 1_000_000) / NS_PER_S)

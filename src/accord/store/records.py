@@ -27,11 +27,11 @@ from accord.model.versions import (
     newest_outside,
     outside_change,
 )
+from accord.quantities import NS_PER_S
 
 RACY_WINDOW_NS = 20_000_000
 """Two writes this close together may leave the same timestamps: kernels stamp files with a clock that ticks every 1 to 10 ms."""
 
-NS_PER_S = 1_000_000_000
 _SIGNED_63_BITS = (1 << 63) - 1
 ROT = "its bytes no longer match its digest, and nothing wrote to it"
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from accord.errors import Conflict, DiskFull, StoreFailed
 from accord.model.names import FilePath
 from accord.model.verdict import EMPTY_FOLDER, FOLDER
+from accord.quantities import NS_PER_S
 from accord.store.confinement import FILE_ABOVE, FOLDER_FLAGS, SYMLINK, Confinement, NotAFile, open_at, require_regular
 from accord.store.health import Health
 from accord.store.index import Index
@@ -30,7 +31,7 @@ MAX_DURABLE_FOLDERS = 10_000
 """So many are remembered; then each is synced once more."""
 DISK_THREADS = 4
 """So many long files are written to at once; the others take turns, a buffer at a time."""
-NS_PER_DAY = 86_400 * 10**9
+NS_PER_DAY = 86_400 * NS_PER_S
 
 
 def store_failure(error: OSError, doing: str) -> StoreFailed:
