@@ -15,6 +15,7 @@ from accord.model.verdict import Absent, Checking, Damaged, Kind, Present, State
 from accord.model.versions import Version, found
 from accord.testing.memory_store import MemoryStore, digest_of
 from tests.engine.trio import ME, PATH, SECOND, SMALL, THIRD, Trio, trio
+from tests.verdicts import state_of
 
 
 async def everywhere(servers: Trio, content: bytes = SMALL) -> None:
@@ -120,7 +121,7 @@ async def test_a_copy_still_being_hashed_counts_as_no_answer() -> None:
         servers.mine.hold_hashing(PATH)
         reading = await servers.reader.read(PATH)
         assert isinstance(reading.local, Checking)
-        assert reading.verdict.state_of(ME) is State.CHECKING
+        assert state_of(reading.verdict, ME) is State.CHECKING
         servers.mine.release_hashing()
 
 

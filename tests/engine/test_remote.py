@@ -17,6 +17,7 @@ from accord.store.port import BLOCK_BYTES
 from accord.testing.memory_peers import MemoryPeers
 from accord.testing.memory_store import MemoryCopy, MemoryStore, digest_of
 from tests.engine.trio import LARGE, PATH, SECOND, SMALL, THIRD, Trio, trio, until
+from tests.verdicts import state_of
 
 
 async def rotten_at_second(servers: Trio, content: bytes) -> None:
@@ -41,7 +42,7 @@ async def test_a_rotten_copy_does_not_stand_before_a_good_one_for_ever(content: 
         assert len(got) >= 2
         assert set(got) == {content}
         reading, _ = await servers.body()
-        assert reading.verdict.state_of(SECOND) is State.DAMAGED, "the rotten copy was found out"
+        assert state_of(reading.verdict, SECOND) is State.DAMAGED, "the rotten copy was found out"
         assert isinstance(reading.answers[SECOND], Damaged)
 
 

@@ -44,6 +44,7 @@ from accord.model.versions import (
     write,
 )
 from tests.model.histories import CONTENTS, Replica, answer_of, histories
+from tests.verdicts import state_of
 
 PATH = FilePath("notes.txt")
 SERVERS = [ServerName(f"server{number}") for number in range(1, 10)]
@@ -409,7 +410,7 @@ def test_rivals_of_which_no_good_copy_answered_are_still_named() -> None:
 def test_one_of_three_unreachable_is_identical_and_says_so() -> None:
     outcome = compare(PATH, answers_of(["A", "A", "unreachable"]))
     assert outcome.kind is Kind.IDENTICAL
-    assert outcome.state_of(SERVERS[2]) is State.UNREACHABLE
+    assert state_of(outcome, SERVERS[2]) is State.UNREACHABLE
     assert [report.reason for report in outcome.silent] == ["refused"]
 
 

@@ -26,6 +26,7 @@ from accord.store.walk import RUN_FILES, stat_in, walk_runs
 from accord.testing.conformance import listed, present
 from tests.server.fakes import streamed
 from tests.store.disks import SERVER, open_disk
+from tests.verdicts import state_of
 
 names = st.text(st.sampled_from("a.-0/é\uffff😀b"), min_size=1, max_size=3)
 trees = st.lists(st.lists(names, min_size=1, max_size=4).map("/".join), max_size=25)
@@ -184,7 +185,7 @@ async def test_a_listing_says_of_a_server_that_cannot_read_that_it_did_not_answe
         other = streamed({"closed/file": (await present(disk.store, FilePath("file")))})
         merge = Merge({SERVER: in_threads(disk.store.walk(Prefix(""), None)), ServerName("server2"): other})
         verdicts = [entry async for batch in merge.batches() for _, entry in batch if isinstance(entry, Verdict)]
-        assert [(one.path, one.state_of(SERVER)) for one in verdicts] == [("closed/file", State.UNREACHABLE)]
+        assert [(one.path, state_of(one, SERVER)) for one in verdicts] == [("closed/file", State.UNREACHABLE)]
         assert [one.state for one in merge.servers()] == ["unreachable", "answered"]
 
 

@@ -209,9 +209,6 @@ class Verdict:
         """Whether nobody has it, and somebody remembers it: it vanished from every directory without having been deleted."""
         return self.kind is Kind.MISSING and any(clock.entries for clock in self.clocks)
 
-    def state_of(self, server: ServerName) -> State:
-        return next(report.state for report in self.servers if report.name == server)
-
 
 def merged(clocks: Iterable[Clock]) -> Clock:
     return reduce(merge, clocks, EMPTY_CLOCK)
