@@ -310,6 +310,26 @@ async def test_colliding_names_of_all_servers(three: tuple[Servers, list[Desk]])
     assert [(one.path, name) for name, one in found.entries] == [("A", "server1"), ("A", "server2"), ("x/B", "server1")]
 
 
+async def test_colliding_names_behind_many_others_are_told(three: tuple[Servers, list[Desk]]) -> None:
+    cluster, (desk, *_) = three
+    many = [NameClash(f"a/{number:04}", f"a/{number:04}~") for number in range(1000)]
+    cluster[0].store._clashes = [*many, NameClash("photos/B", "photos/b")]
+    assert (await desk.status.own(Prefix("photos"))).clashes == 1
+    for question in (Question(prefix="photos/"), Question(after="a/0999")):
+        found = await clashes_everywhere(desk.status, question, 100)
+        assert [one.path for _, one in found.entries] == ["photos/B"]
+
+
+async def test_a_page_of_colliding_names_ends_with_a_whole_path(three: tuple[Servers, list[Desk]]) -> None:
+    """Several names may become the same one."""
+    cluster, (desk, *_) = three
+    cluster[0].store._clashes = [
+        NameClash(f"{n:04}/name", f"{n:04}/{name}") for n in range(PAGE_ENTRIES) for name in ("NAME", "Name", "nAme")
+    ]
+    found = await clashes_everywhere(desk.status, Question(), 1000)
+    assert (len(found.entries), found.next) == (3 * PAGE_ENTRIES, None)
+
+
 # --- orders ---
 
 

@@ -42,7 +42,7 @@ from accord.engine.questions import (
     read_question,
 )
 from accord.errors import AccordError, PeerUnreachable, StoreFailed
-from accord.model.findings import Finding, Oddity
+from accord.model.findings import Finding, NameClash, Oddity
 from accord.model.names import FilePath, Prefix, ServerName
 from accord.peers.port import Peers, PeerStatus
 from accord.store.inventory import Scope
@@ -51,8 +51,6 @@ from accord.store.port import Store
 FEW_DIFFERENCES: Final = 32
 LOOK_WAIT_S: Final = 1.0
 """No longer than this anybody waits for the verdicts on a few differences: then what was known counts."""
-MAX_CLASHES: Final = 1000
-"""So many name clashes are told."""
 REPORT_WAIT_S: Final = 5.0
 """Longer than this nobody waits for another server's part of a status, however long a peer may take otherwise."""
 
@@ -176,10 +174,9 @@ class Status:
                 some = await self._since_when(recent[: asked.entries + len(Oddity) + 1], asked)
                 return msgspec.json.encode(_finding_page(some, asked))
             case Part.CLASHES:
-                clashes = await self._store.name_clashes(MAX_CLASHES)
-                below = sorted(one for one in clashes if one.path.startswith(asked.prefix) and one.path > asked.after)
-                told = tuple(Clash(one.path, one.other) for one in below[: asked.entries])
-                return msgspec.json.encode(ClashPage(told, len(below) > len(told)))
+                clashes = await self._store.name_clashes(asked.below, asked.behind, asked.entries + 1)
+                told = tuple(Clash(one.path, one.other) for one in clashes[: _page_end(clashes, asked)])
+                return msgspec.json.encode(ClashPage(told, len(clashes) > len(told)))
 
     async def asked(self, server: ServerName, question: Question, kind: type[_Answer]) -> _Answer:
         """What a server, this one too, answers. Raises `PeerUnreachable`."""
@@ -288,11 +285,16 @@ def _line(
 
 
 def _finding_page(found: Sequence[Finding], asked: Question) -> FindingPage:
-    """Whole paths only: the next page begins behind the last path of this one."""
-    end = len(found)
-    if end > asked.entries:
-        end = asked.entries
-        while end and found[end - 1].path == found[end].path:
-            end -= 1
-        end = end or asked.entries
+    end = _page_end(found, asked)
     return FindingPage(tuple(found_copy(one) for one in found[:end]), end < len(found))
+
+
+def _page_end(found: Sequence[Finding] | Sequence[NameClash], asked: Question) -> int:
+    """How many of these make a page: those of whole paths only, as the next page begins behind the last path of this one. Of a path
+    that alone has more than a page holds, the rest is never told."""
+    if len(found) <= asked.entries:
+        return len(found)
+    end = asked.entries
+    while end and found[end - 1].path == found[end].path:
+        end -= 1
+    return end or asked.entries

@@ -110,8 +110,9 @@ class DirectoryInventory:
     async def tally(self, prefix: Prefix) -> Tally:
         return await self._asked(partial(_tally, prefix=prefix))
 
-    async def name_clashes(self, limit: int) -> list[NameClash]:
-        return await self._asked(lambda db: standing_rows.clashes(db, limit))
+    async def name_clashes(self, prefix: Prefix, after: FilePath | None, limit: int) -> list[NameClash]:
+        low, end = below(prefix, after)
+        return await self._asked(lambda db: standing_rows.clashes(db, low, end, limit))
 
     # Strangers.
 

@@ -138,8 +138,8 @@ class Inventory(Protocol):
 
     async def findings(self, prefix: Prefix, after: FilePath | None, limit: int) -> list[Finding]: ...
 
-    async def name_clashes(self, limit: int) -> list[NameClash]:
-        """Names that would collide elsewhere, of the last whole scan."""
+    async def name_clashes(self, prefix: Prefix, after: FilePath | None, limit: int) -> list[NameClash]:
+        """Names that would collide elsewhere, of the last whole scan. In the order of the paths."""
         ...
 
     # Strangers.

@@ -78,10 +78,9 @@ def noted(db: apsw.Connection, key: str) -> str | None:
     return None if value is None else str(value)
 
 
-def clashes(db: apsw.Connection, limit: int) -> list[NameClash]:
-    rows: list[Any] = db.execute(
-        "SELECT path, other FROM name_clashes ORDER BY path, other LIMIT ?", (limit,)
-    ).fetchall()
+def clashes(db: apsw.Connection, after: str, below: str, limit: int) -> list[NameClash]:
+    query = "SELECT path, other FROM name_clashes WHERE path > ? AND path < ? ORDER BY path, other LIMIT ?"
+    rows: list[Any] = db.execute(query, (after, below, limit)).fetchall()
     return [NameClash(path, other) for path, other in rows]
 
 

@@ -146,8 +146,9 @@ class MemoryInventory(MemoryHands):
         total = MEMORY_BYTES if self.capacity_bytes is None else self.capacity_bytes
         return Space(max(0, total - used), total)
 
-    async def name_clashes(self, limit: int) -> list[NameClash]:
-        return sorted(self._clashes)[:limit]
+    async def name_clashes(self, prefix: Prefix, after: FilePath | None, limit: int) -> list[NameClash]:
+        found = (one for one in self._clashes if one.path.startswith(prefix) and one.path > (after or ""))
+        return sorted(found)[:limit]
 
     def _recorded(self, path: FilePath, before: Record | None) -> None:
         """Something was recorded of the path, in place of `before`."""

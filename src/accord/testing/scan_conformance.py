@@ -223,15 +223,17 @@ class ScanConformance:
             disk.write(f"folder/NAME{number}", b"")
             disk.write(f"folder/name{number}", b"")
         scanned(disk.store)
-        clashes = await disk.store.name_clashes(100)
-        assert clashes == [NameClash(f"folder/name{number}", f"folder/NAME{number}") for number in range(8)]
+        expected = [NameClash(f"folder/name{number}", f"folder/NAME{number}") for number in range(8)]
+        assert await disk.store.name_clashes(EVERYTHING, None, 100) == expected
+        assert await disk.store.name_clashes(Prefix("folder"), FilePath("folder/name1"), 3) == expected[2:5]
+        assert await disk.store.name_clashes(Prefix("other"), None, 100) == []
         disk.remove("folder/NAME3")
         scanned(disk.store, Prefix("folder/"))
-        assert len(await disk.store.name_clashes(100)) == 8, "only a whole scan knows all names"
+        assert len(await disk.store.name_clashes(EVERYTHING, None, 100)) == 8, "only a whole scan knows all names"
         counts = [(await disk.store.tally(Prefix(folder))).clashes for folder in ("", "folder", "other")]
         assert counts == [8, 8, 0]
         scanned(disk.store)
-        assert len(await disk.store.name_clashes(100)) == 7
+        assert len(await disk.store.name_clashes(EVERYTHING, None, 100)) == 7
 
 
 class ScrubConformance:
