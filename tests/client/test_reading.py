@@ -226,6 +226,13 @@ def test_a_listing_is_whole_or_an_error(serve: Serve) -> None:
             seen.extend(one.path for one in client.list())
 
 
+def test_a_page_of_a_listing_does_not_pass_for_the_whole(serve: Serve) -> None:
+    script, url = serve()
+    script.instead = [(200, "application/x-ndjson", b'{"end":true,"entries":0,"next":"m","servers":[]}\n')]
+    with accord.Client(url) as client, pytest.raises(Unavailable, match="there are more"):
+        list(client.list())
+
+
 def test_another_server_goes_on_with_a_listing(serve: Serve) -> None:
     (one, first), (two, second) = serve(), serve()
     for script in (one, two):

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from accord.client.aio import AsyncClient
+from accord.engine.found_everywhere import AllFound, findings_everywhere
 from accord.engine.peer_requests import Work
 from accord.engine.progress import RunProgress, SyncProgress
+from accord.engine.questions import Question
 from accord.model.findings import Finding, NameClash, Oddity
 from accord.model.names import FilePath, Prefix
 from accord.model.verdict import Kind
+from accord.server.paths import DEFAULT_LIMIT_ENTRIES
 from tests.server.live import Answer, Live, live
 
 HTML = "text/html"
@@ -160,6 +163,43 @@ async def test_findings_as_page_and_as_lines(server: Live) -> None:
     assert (recent["server"], recent["path"], recent["detail"], end["entries"]) == ("server3", "b", "read badly", 1)
 
 
+async def test_lines_are_all_lines_whatever_a_page_holds(server: Live) -> None:
+    server.cluster.down(2)
+    for number in range(DEFAULT_LIMIT_ENTRIES + 5):
+        server.node.store.note_finding(Finding(FilePath(f"{number:04}"), Oddity.ROT, 0))
+    server.node.store._clashes = [NameClash(f"{n:04}", f"{n:04}~") for n in range(DEFAULT_LIMIT_ENTRIES + 5)]
+    for target, path in (("/status/findings", "path"), ("/status/paths?kind=clash", "clash")):
+        *entries, end = await streamed(server, target)
+        assert [one[path] for one in entries] == [f"{number:04}" for number in range(DEFAULT_LIMIT_ENTRIES + 5)]
+        assert (end["end"], end["entries"], end["next"]) == (True, len(entries), None)
+        assert [one["state"] for one in end["servers"]] == ["answered", "answered", "unreachable"]
+
+
+async def test_a_server_that_falls_silent_between_two_pages_stays_silent(server: Live) -> None:
+    for desk in server.desks[:2]:
+        for number in range(10):
+            desk.node.store.note_finding(Finding(FilePath(f"{number:04}"), Oddity.ROT, 0))
+    every = AllFound(server.services.status, Question(), findings_everywhere)
+    seen: list[tuple[str, str]] = []
+    async for batch in every.batches(4):
+        seen += [(one.path, name) for name, one in batch]
+        # Up again for the third page, which would then have a hole before it.
+        (server.cluster.down if len(seen) <= 4 else server.cluster.up)(1)
+    assert seen[:4] == [(path, name) for path in ("0000", "0001") for name in ("server1", "server2")]
+    assert seen[4:] == [(f"{number:04}", "server1") for number in range(2, 10)]
+    assert every.servers() == [("server1", None), ("server2", "refused the connection"), ("server3", None)]
+
+
+async def test_lines_that_were_limited_say_where_to_go_on_behind_a_whole_path(server: Live) -> None:
+    for path in "abc":
+        for oddity in (Oddity.ROT, Oddity.OUTSIDE):
+            server.node.store.note_finding(Finding(FilePath(path), oddity, 0))
+    *entries, end = await streamed(server, "/status/findings?limit=3")
+    assert ([one["path"] for one in entries], end["next"]) == (["a", "a", "b", "b"], "b")
+    *entries, end = await streamed(server, "/status/findings?limit=3&after=b")
+    assert ([one["path"] for one in entries], end["next"]) == (["c", "c"], None)
+
+
 @pytest.mark.parametrize(
     "target",
     [
@@ -169,6 +209,7 @@ async def test_findings_as_page_and_as_lines(server: Live) -> None:
         "/status/paths?kind=clash,stale",
         "/status/paths?limit=0",
         "/status/paths?after=a//b",
+        "/status/paths?kind=clash&after=a//b",
         "/status/findings?order=x",
         "/status/findings?order=99999999999999999",
     ],

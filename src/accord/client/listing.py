@@ -90,6 +90,9 @@ class Listing(Generic[Entry]):
     def _end(self, end: ListingEnd, entries: int) -> None:
         if not end.end or end.entries != entries:
             raise ServerUnusable(f"the listing has {entries} entries where {end.entries} were announced")
+        if end.next is not None:
+            # No limit was asked for: what is there is not to pass for all there is.
+            raise ServerUnusable(f"the listing ended after {entries} entries, and there are more")
         self.servers = end.servers
 
 

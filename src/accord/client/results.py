@@ -198,10 +198,11 @@ class Folder(msgspec.Struct, frozen=True):
 
 
 class ListingEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
-    """The last line of a whole listing. A listing without it was cut off."""
+    """The last line of a whole listing. A listing without it was cut off. `next`: there is more behind this path."""
 
     end: bool
     entries: int
+    next: str | None = None
     servers: tuple[ListedServer, ...] = ()
 
 

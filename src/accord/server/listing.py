@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing
 
 import msgspec
 
@@ -17,7 +16,7 @@ from accord.errors import AccordError, PeerFailed
 from accord.model.listing import Walked
 from accord.model.names import FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Kind, Present, State, Unreachable, Verdict, compare
-from accord.server import pages
+from accord.server import lists, pages
 from accord.server.media import Form
 from accord.server.paths import encoded
 from accord.server.rendering import JSON, rfc3339, verdict_json
@@ -40,32 +39,6 @@ class Folder(msgspec.Struct, frozen=True):
 
 
 Entry = Verdict | Folder
-
-
-class ListedServer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A server's part in a listing: `answered`, or `unreachable` and why (from some path on, perhaps)."""
-
-    name: str
-    state: str
-    reason: str | None = None
-
-
-class ListingPage(msgspec.Struct, frozen=True):
-    """The JSON of one page. `next` is what to give as `after` for the next one, or null at the end."""
-
-    prefix: str
-    entries: list[msgspec.Raw]
-    next: str | None
-    servers: list[ListedServer]
-
-
-class ListingEnd(msgspec.Struct, frozen=True):
-    """The last line of a stream: without it the listing was cut off."""
-
-    end: bool
-    entries: int
-    next: str | None
-    servers: list[ListedServer]
 
 
 class _Cursor:
@@ -222,12 +195,10 @@ class Merge:
         tally, self._tally = self._tally, None
         return [] if tally is None else [(tally.last, tally.told())]
 
-    def servers(self) -> list[ListedServer]:
+    def servers(self) -> list[lists.ListedServer]:
         """How each server has answered so far."""
         return [
-            ListedServer(cursor.name, "answered")
-            if cursor.silence is None
-            else ListedServer(cursor.name, "unreachable", cursor.silence.reason)
+            lists.listed(cursor.name, None if cursor.silence is None else cursor.silence.reason)
             for cursor in self._cursors
         ]
 
@@ -244,52 +215,34 @@ async def in_threads(walk: Iterator[Sequence[Walked]]) -> AsyncIterator[Sequence
         yield page
 
 
-def _encoded(entry: Entry) -> bytes:
+def _place(listed: tuple[str, Entry]) -> str:
+    return listed[0]
+
+
+def _encoded(listed: tuple[str, Entry]) -> bytes:
+    entry = listed[1]
     return verdict_json(entry) if isinstance(entry, Verdict) else JSON.encode(entry)
 
 
-async def _first(merge: Merge, limit: int) -> tuple[list[Entry], str | None]:
-    """Up to `limit` entries, and the cursor behind them if there are more."""
-    found: list[tuple[str, Entry]] = []
-    async with aclosing(merge.batches()) as batches:
-        async for batch in batches:
-            found += batch
-            if len(found) > limit:
-                break
-    following = found[limit - 1][0] if len(found) > limit else None
-    return [entry for _, entry in found[:limit]], following
-
-
 async def as_json(merge: Merge, prefix: Prefix, limit: int) -> bytes:
-    found, following = await _first(merge, limit)
+    found, following = await lists.first(merge.batches(), _place, limit)
     entries = []
     for number, entry in enumerate(found):
         entries.append(msgspec.Raw(_encoded(entry)))
         if number % BATCH_VERDICTS == 0:
             await asyncio.sleep(0)
-    return JSON.encode(ListingPage(prefix, entries, following and str(following), merge.servers()))
+    return JSON.encode(lists.ListingPage(prefix, entries, following, merge.servers()))
 
 
-async def as_lines(merge: Merge, limit: int | None) -> AsyncIterator[bytes]:
+def as_lines(merge: Merge, limit: int | None) -> AsyncIterator[bytes]:
     """NDJSON, some lines at a time; the last line is a `ListingEnd`."""
-    count = 0
-    last = following = None
-    async with aclosing(merge.batches()) as batches:
-        async for batch in batches:
-            told = batch if limit is None else batch[: limit - count]
-            if told:
-                count += len(told)
-                last = str(told[-1][0])
-                yield b"\n".join([*(_encoded(entry) for _, entry in told), b""])
-            if len(told) < len(batch):
-                following = last
-                break
-    yield JSON.encode_lines([ListingEnd(True, count, following, merge.servers())])
+    return lists.lines(merge.batches(), _place, _encoded, merge.servers, limit)
 
 
 async def as_page(merge: Merge, prefix: Prefix, limit: int) -> bytes:
     """The page for a person, of a folded merge: the files in a folder, and the folders in it as links."""
-    found, following = await _first(merge, limit)
+    placed, following = await lists.first(merge.batches(), _place, limit)
+    found = [entry for _, entry in placed]
     rows = [_row(entry, prefix) if isinstance(entry, Verdict) else _folder_row(entry, prefix) for entry in found]
     silent = [server for server in merge.servers() if server.reason is not None]
     body = [_crumbs(prefix)]

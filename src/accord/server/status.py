@@ -6,23 +6,22 @@ field that no page of another site can send without this server's leave, which i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import aclosing
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from accord.engine.found_everywhere import Everywhere, clashes_everywhere, findings_everywhere
+from accord.engine.found_everywhere import AllFound, Ask, Everywhere, clashes_everywhere, findings_everywhere
 from accord.engine.known_paths import CLASH, KINDS, Differing, KnownPaths
 from accord.engine.peer_requests import Work, read_scope
 from accord.engine.questions import Clash, FoundCopy, Question
 from accord.engine.status import Ordered
 from accord.errors import InvalidQuery, NoSuchPage, NotAllowed, Unavailable, UsageError
 from accord.model.names import FilePath, Prefix, ServerName
-from accord.server import status_pages
-from accord.server.listing import ListedServer, ListingEnd, ListingPage
+from accord.server import lists, status_pages
+from accord.server.lists import ListedServer, ListingPage
 from accord.server.media import Form
 from accord.server.paths import DEFAULT_LIMIT_ENTRIES, limit_entries, parameters, split_target
 from accord.server.rendering import JSON, rfc3339, verdict_json
@@ -35,6 +34,7 @@ _FORMS: Final = (Form.JSON, Form.HTML)
 _LIST_FORMS: Final = (Form.JSON, Form.NDJSON, Form.HTML)
 _LISTS: Final = ("paths", "findings")
 _WORKS: Final = {work.value: work for work in Work}
+_Entry = TypeVar("_Entry", FoundCopy, Clash)
 
 
 class OrderedBody(msgspec.Struct, frozen=True):
@@ -67,34 +67,50 @@ class StatusRoute:
         form = form_of(request, _LIST_FORMS)
         limit = limit_entries(given["limit"]) if "limit" in given else None
         if kinds == {CLASH}:
-            found = await clashes_everywhere(
-                self._status, Question(prefix=str(prefix), after=after), limit or DEFAULT_LIMIT_ENTRIES
-            )
-            entries = [
-                JSON.encode({"clash": one.path, "other": one.other, "server": name}) for name, one in found.entries
-            ]
-            return _listed(form, prefix, found, entries, lambda: status_pages.clashes(prefix, found))
+            question = Question(prefix=str(prefix), after=str(FilePath(after)) if after else "")
+            return await self._found(form, question, limit, clashes_everywhere, _clash, status_pages.clashes)
         if CLASH in kinds:
             raise InvalidQuery(f"kind={CLASH} is a list of its own: ask for it alone.")
         known = KnownPaths(self._status, self._services.reader, prefix, FilePath(after) if after else None)
         if form is Form.NDJSON:
-            return StreamingResponse(_lines(known, kinds, limit), media_type=form.value, headers=COMMON)
-        some, following = await _first(known, kinds, limit or DEFAULT_LIMIT_ENTRIES)
+            lines = lists.lines(known.batches(kinds), _path, _line, lambda: _listed(known.servers()), limit)
+            return StreamingResponse(lines, media_type=form.value, headers=COMMON)
+        some, following = await lists.first(known.batches(kinds), _path, limit or DEFAULT_LIMIT_ENTRIES)
         if form is Form.HTML:
             return page_response(status_pages.paths(prefix, some, following, known.servers(), kinds))
         raw = [msgspec.Raw(_line(one)) for one in some]
-        return json_response(JSON.encode(ListingPage(prefix, raw, following, _listed_servers(known.servers()))))
+        return json_response(JSON.encode(ListingPage(prefix, raw, following, _listed(known.servers()))))
 
     async def findings(self, request: Request) -> Response:
         given = _given(request, ("prefix", "order", "after", "limit"))
         prefix, after = Prefix(given.get("prefix", "")), given.get("after", "")
         question = Question(prefix=str(prefix), after=str(FilePath(after)) if after else "", number=_number(given))
-        limit = limit_entries(given["limit"]) if "limit" in given else DEFAULT_LIMIT_ENTRIES
-        found = await findings_everywhere(self._status, question, limit)
-        entries = [JSON.encode(_finding(name, one)) for name, one in found.entries]
-        return _listed(
-            form_of(request, _LIST_FORMS), prefix, found, entries, lambda: status_pages.findings(prefix, found)
-        )
+        limit = limit_entries(given["limit"]) if "limit" in given else None
+        form = form_of(request, _LIST_FORMS)
+        return await self._found(form, question, limit, findings_everywhere, _finding, status_pages.findings)
+
+    async def _found(
+        self,
+        form: Form,
+        question: Question,
+        limit: int | None,
+        ask: Ask[_Entry],
+        encoded: Callable[[tuple[ServerName, _Entry]], bytes],
+        page: Callable[[Prefix, Everywhere[_Entry]], bytes],
+    ) -> Response:
+        """What all servers found: `ask` is one page of it."""
+        page_entries = limit or DEFAULT_LIMIT_ENTRIES
+        if form is Form.NDJSON:
+            every = AllFound(self._status, question, ask)
+            lines = lists.lines(
+                every.batches(page_entries), _found_path, encoded, lambda: _listed(every.servers()), limit
+            )
+            return StreamingResponse(lines, media_type=form.value, headers=COMMON)
+        found = await ask(self._status, question, page_entries, {})
+        if form is Form.HTML:
+            return page_response(page(question.below, found))
+        entries = [msgspec.Raw(encoded(one)) for one in found.entries]
+        return json_response(JSON.encode(ListingPage(question.prefix, entries, found.next, _listed(found.servers))))
 
     async def order(self, request: Request) -> Response:
         name = request.path_params["work"]
@@ -158,59 +174,33 @@ def _line(one: Differing) -> bytes:
     return verdict_json(one.verdict)[:-1] + (b"," + JSON.encode(more)[1:] if more else b"}")
 
 
-def _finding(server: ServerName, one: FoundCopy) -> dict[str, Any]:
-    return {
-        "server": server,
-        "path": one.path,
-        "oddity": one.oddity,
-        "since": rfc3339(one.since_ns),
-        "there": one.there,
-        "recorded": one.recorded,
-        "detail": one.detail,
-    }
+def _finding(entry: tuple[ServerName, FoundCopy]) -> bytes:
+    server, one = entry
+    return JSON.encode(
+        {
+            "server": server,
+            "path": one.path,
+            "oddity": one.oddity,
+            "since": rfc3339(one.since_ns),
+            "there": one.there,
+            "recorded": one.recorded,
+            "detail": one.detail,
+        }
+    )
 
 
-def _listed_servers(servers: Collection[tuple[ServerName, str | None]]) -> list[ListedServer]:
-    return [ListedServer(name, "unreachable" if reason else "answered", reason or None) for name, reason in servers]
+def _clash(entry: tuple[ServerName, Clash]) -> bytes:
+    server, one = entry
+    return JSON.encode({"clash": one.path, "other": one.other, "server": server})
 
 
-async def _first(known: KnownPaths, kinds: frozenset[str], limit: int) -> tuple[list[Differing], str | None]:
-    """Up to `limit` of them, and the path to go on behind if there are more."""
-    found: list[Differing] = []
-    async with aclosing(known.batches(kinds)) as batches:
-        async for batch in batches:
-            found += batch
-            if len(found) > limit:
-                break
-    return found[:limit], str(found[limit - 1].verdict.path) if len(found) > limit else None
+def _listed(servers: Iterable[tuple[ServerName, str | None]]) -> list[ListedServer]:
+    return [lists.listed(name, reason) for name, reason in servers]
 
 
-async def _lines(known: KnownPaths, kinds: frozenset[str], limit: int | None) -> AsyncIterator[bytes]:
-    count, last, following = 0, None, None
-    async with aclosing(known.batches(kinds)) as batches:
-        async for batch in batches:
-            told = batch if limit is None else batch[: limit - count]
-            if told:
-                count += len(told)
-                last = str(told[-1].verdict.path)
-                yield b"\n".join([*map(_line, told), b""])
-            if len(told) < len(batch):
-                following = last
-                break
-    yield JSON.encode_lines([ListingEnd(True, count, following, _listed_servers(known.servers()))])
+def _path(one: Differing) -> str:
+    return one.verdict.path
 
 
-def _listed(
-    form: Form,
-    prefix: Prefix,
-    found: Everywhere[FoundCopy] | Everywhere[Clash],
-    entries: list[bytes],
-    page: Callable[[], bytes],
-) -> Response:
-    servers = _listed_servers(found.servers)
-    if form is Form.HTML:
-        return page_response(page())
-    if form is Form.NDJSON:
-        end = JSON.encode(ListingEnd(True, len(entries), found.next, servers))
-        return Response(b"\n".join([*entries, end, b""]), headers={**COMMON, "content-type": form.value})
-    return json_response(JSON.encode(ListingPage(prefix, [msgspec.Raw(one) for one in entries], found.next, servers)))
+def _found_path(entry: tuple[ServerName, FoundCopy | Clash]) -> str:
+    return entry[1].path
