@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from email.parser import BytesParser
 from email.policy import HTTP
+from functools import reduce
 
 import pytest
 
 from accord.model.verdict import Damaged, State
+from accord.model.versions import merge
 from accord.server.media import Form
 from accord.server.rendering import etag, rivals_etag
 from accord.server.rivals import as_json, as_multipart, as_page, parts, rivals_head, saved_name
@@ -72,6 +75,20 @@ def test_rivals_are_saved_side_by_side(path: str, name: str) -> None:
     verdict = verdict_on(path, copy_of(b"one"), copy_of(b"two"))
     held = next(one for one in verdict.versions if SERVER1 in one.servers)
     assert saved_name(verdict, held) == name
+
+
+def test_no_two_rivals_are_saved_under_one_name() -> None:
+    """Not those either that are at no path: every server keeps them aside."""
+    first, second, third = (copy_of(content) for content in (b"one", b"two", b"three"))
+    everything = reduce(merge, (one.clock for one in (first, second, third, tombstone())))
+    copy = replace(first, clock=everything, aside=(None, second.digest, third.digest))
+    verdict = verdict_on("notes.txt", copy, copy)
+    assert {saved_name(verdict, held) for held in verdict.versions} == {
+        "notes.server1+server2.txt",
+        f"notes.{second.digest.hex()[:12]}.txt",
+        f"notes.{third.digest.hex()[:12]}.txt",
+        "notes.deleted.txt",
+    }
 
 
 def test_the_page_shows_all_and_runs_nothing() -> None:

@@ -27,6 +27,7 @@ FORMS = (Form.JSON, Form.HTML, Form.MULTIPART)
 """What a client can choose from; the first is the default."""
 
 MULTIPLE_CHOICES = 300
+_AT_PATH = frozenset((State.CURRENT, State.RIVAL, State.DELETED))
 
 
 class Rival(NamedTuple):
@@ -93,10 +94,13 @@ def _part_fields(verdict: Verdict, part: Rival) -> list[tuple[bytes, bytes]]:
 
 
 def saved_name(verdict: Verdict, held: HeldVersion) -> str:
-    """What a rival is called beside the others: `notes.server1.txt`, after the first server that holds it."""
+    """What a rival is called beside the others, each otherwise: `notes.server1+server2.txt`, after the servers that have it at the
+    path. One that is only kept aside, which every server does with all rivals, is named by its digest."""
+    digest = held.version.digest
+    at_path = "+".join(one.name for one in verdict.servers if one.digest == digest and one.state in _AT_PATH)
+    label = at_path or ("deleted" if digest is None else digest.hex()[:12])
     stem, dot, extension = verdict.path.name.rpartition(".")
-    holder = held.servers[0] if held.servers else "lost"
-    return f"{stem}.{holder}.{extension}" if dot and stem else f"{verdict.path.name}.{holder}"
+    return f"{stem}.{label}.{extension}" if dot and stem else f"{verdict.path.name}.{label}"
 
 
 def as_page(verdict: Verdict) -> bytes:
