@@ -104,6 +104,24 @@ async def test_created_with_content_and_empty(server: Live, client: Client) -> N
     assert content_of(server, "empty") == b""
 
 
+async def test_an_upload_whose_first_content_is_refused_is_told_of(server: Live, client: Client) -> None:
+    """It stays: who made it has to know where it is, and how far."""
+    told = {"Upload_Length": "3", "Upload_Metadata": metadata(path="f"), **PART}
+    wrong = await client.ask("POST", "/uploads/", b"abc", **told, Upload_Checksum="sha1 " + "A" * 27 + "=")
+    assert (wrong.status, wrong.headers["upload-offset"]) == (460, "0")
+    assert (await patch(client, wrong.headers["location"], 0, b"abc")).status == 204
+    other = await client.ask("POST", "/uploads/", b"abc", **told, Accord_Digest=str(digest_of(b"other")))
+    assert (other.status, other.headers["upload-offset"]) == (400, "3")
+    url = other.headers["location"]
+    assert (await offset_of(client, url), (await client.ask("DELETE", url, **TUS)).status) == (3, 204)
+
+
+async def test_no_upload_is_made_for_more_than_it_is_to_have(server: Live, client: Client) -> None:
+    told = {"Upload_Length": "3", "Upload_Metadata": metadata(path="f"), **PART}
+    assert (await client.ask("POST", "/uploads/", b"abcd", **told)).status == 413
+    assert not server.uploads._folder.exists()
+
+
 async def test_a_restart_finds_what_was_acknowledged(server: Live, client: Client) -> None:
     url = await make(client)
     await patch(client, url, 0, CONTENT[:1000])

@@ -127,13 +127,20 @@ class UploadRoute:
         path, fields = as_write(request, read_metadata(metadata))
         await self._look(path, fields)
         checksum = read_checksum(request)
+        if has_part:
+            _check_announced(request, length)
         upload = await asyncio.to_thread(self._files.create, length, str(path), fields, metadata)
         async with self._files.taken(upload.id):
-            if has_part:
-                await self._append(request, upload, checksum)
-            if upload.is_complete:
-                await self._complete(upload)
-        return self._told(201, upload, {"location": f"/uploads/{upload.id}"})
+            try:
+                if has_part:
+                    await self._append(request, upload, checksum)
+                if upload.is_complete:
+                    await self._complete(upload)
+            except AccordError as error:
+                # The upload is there all the same: whoever is not told where could neither go on with it nor end it.
+                error.fields = (*error.fields, (b"location", _address(upload).encode()), *_offset_field(upload))
+                raise
+        return self._told(201, upload, {"location": _address(upload)})
 
     async def _look(self, path: FilePath, fields: dict[str, str]) -> None:
         """What would be refused at the end is refused now, as far as it can be known."""
@@ -168,9 +175,7 @@ class UploadRoute:
     async def _append(self, request: Request, upload: Upload, checksum: Checksum | None) -> None:
         """Add the request's content. Cut off, it counts as far as it came, but for a part whose checksum cannot be known then."""
         room = upload.length - upload.offset
-        announced = request.headers.get("content-length")
-        if announced is not None and int(announced) > room:
-            raise ContentTooLarge(f"The upload lacks {room} bytes, and not {announced}.")
+        _check_announced(request, room)
         if room == 0:
             return
         part = Part(await asyncio.to_thread(self._files.appending, upload), checksum, room)
@@ -240,6 +245,16 @@ class UploadRoute:
             **(more or {}),
         }
         return Response(status_code=status, headers=told)
+
+
+def _address(upload: Upload) -> str:
+    return f"/uploads/{upload.id}"
+
+
+def _check_announced(request: Request, room: int) -> None:
+    announced = request.headers.get("content-length")
+    if announced is not None and int(announced) > room:
+        raise ContentTooLarge(f"The upload lacks {room} bytes, and not {announced}.")
 
 
 def _offset_field(upload: Upload) -> tuple[tuple[bytes, bytes], ...]:
