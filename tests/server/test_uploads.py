@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
+import os
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from accord.errors import NoSuchUpload, UploadBusy, UsageError
+from accord.errors import DiskFull, NoSuchUpload, UploadBusy, UsageError
 from accord.model.names import FilePath
 from accord.server.tus_fields import read_metadata
 from accord.server.upload_files import EXPIRES_AFTER_S, UploadFiles
@@ -272,6 +274,39 @@ async def test_expired_uploads_are_removed(tmp_path: Path) -> None:
     assert sorted(one.name for one in (tmp_path / "uploads").iterdir()) == sorted(
         [new.id, f"{new.id}.json", "not ours"]
     )
+
+
+def test_a_disk_that_fills_up_costs_no_upload_that_was_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = UploadFiles(tmp_path / "uploads")
+    upload = files.create(10, "f", {}, "")
+    room_bytes = 1000
+
+    def nearly_full(fd: int, content: bytes) -> int:
+        """Takes a few bytes at a time, as long as there is room."""
+        nonlocal room_bytes
+        if not room_bytes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken_bytes = write(fd, bytes(content)[: min(7, room_bytes)])
+        room_bytes -= taken_bytes
+        return taken_bytes
+
+    write = os.write
+    monkeypatch.setattr(os, "write", nearly_full)
+    for block in (b"abc", b"de"):
+        part = files.appending(upload)
+        part.write(block)
+        if block == b"de":
+            room_bytes = 20
+            with pytest.raises(DiskFull):
+                part.keep()
+        else:
+            part.keep()
+        part.close()
+        assert (files.load(upload.id).offset, upload.offset) == (3, 3)
+    assert sorted(one.name for one in (tmp_path / "uploads").iterdir()) == [upload.id, f"{upload.id}.json"]
+    assert b"".join(files.reading(upload)).startswith(b"abc")
 
 
 @pytest.mark.parametrize("raw", ["a", "a YQ==,", "a YQ==, b"])

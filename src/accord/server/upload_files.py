@@ -26,7 +26,7 @@ import msgspec
 import structlog
 
 from accord.background import begun, ended
-from accord.errors import DiskFull, NoSuchUpload, StoreFailed, UploadBusy
+from accord.errors import AccordError, DiskFull, NoSuchUpload, StoreFailed, UploadBusy
 
 EXPIRES_AFTER_S = 24 * 60 * 60
 """Since the last byte that came."""
@@ -145,14 +145,17 @@ class UploadFiles:
         return upload
 
     def save(self, upload: Upload) -> None:
-        """Durable before it returns, as a whole."""
+        """Durable before it returns, as a whole; where that fails, what was saved before stays."""
         state = self._state(upload.id)
         new = state.with_suffix(".new")
         with _disk():
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
-                os.write(fd, msgspec.json.encode(upload))
+                _write_all(fd, msgspec.json.encode(upload))
                 os.fsync(fd)
+            except OSError:
+                new.unlink(missing_ok=True)
+                raise
             finally:
                 os.close(fd)
             os.rename(new, state)
@@ -223,10 +226,8 @@ class Appending:
             os.lseek(self._fd, upload.offset, os.SEEK_SET)
 
     def write(self, block: bytes) -> None:
-        left = memoryview(block)
         with _disk():
-            while left:
-                left = left[os.write(self._fd, left) :]
+            _write_all(self._fd, block)
         self.written_bytes += len(block)
 
     def keep(self) -> None:
@@ -235,16 +236,28 @@ class Appending:
             return
         with _disk():
             os.fsync(self._fd)
-        self._upload.offset += self.written_bytes
-        self.written_bytes = 0
+        # They stay from here on, counted or not: what failed may have been the very last of saving that they count.
+        kept_bytes, self.written_bytes = self.written_bytes, 0
+        self._upload.offset += kept_bytes
         self._files.touch(self._upload)
-        self._files.save(self._upload)
+        try:
+            self._files.save(self._upload)
+        except AccordError:
+            self._upload.offset -= kept_bytes
+            raise
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             if self.written_bytes:
                 os.ftruncate(self._fd, self._upload.offset)
         os.close(self._fd)
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    """A nearly full disk takes a part of what it is given, and says so."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(fd, left) :]
 
 
 def _sync_folder(folder: Path) -> None:
