@@ -97,25 +97,37 @@ class FileRoute:
                 self._refuse(exchange, error)
 
     async def _answered(self, exchange: Exchange, target: FileTarget, reading: Reading | None) -> None:
-        for _ in range(ATTEMPTS_ON_CHANGE):
-            if reading is None:
-                reading = await self._reader.read(target.path, target.query.verify)
-            try:
-                await _Answer(self, exchange, target, reading).send()
-                return
-            except CopyFailed as failure:
-                await self._reader.copy_failed(failure)
-                if exchange.started:
-                    raise
-            except ChangedWhileReading:
-                if exchange.started:
-                    raise
-            except AccordError as error:
-                raise _explained(error, reading.verdict) from error
-            finally:
-                reading.close()
+        kind: Kind | None = None
+        try:
+            for _ in range(ATTEMPTS_ON_CHANGE):
+                if reading is None:
+                    reading = await self._reader.read(target.path, target.query.verify)
+                kind = reading.verdict.kind
+                if await self._attempt(exchange, target, reading):
+                    return
                 reading = None
+        finally:
+            if kind is not None:
+                self._metrics.read(kind)
         raise ChangedWhileReading("The file is being changed faster than it can be read.", path=target.path)
+
+    async def _attempt(self, exchange: Exchange, target: FileTarget, reading: Reading) -> bool:
+        """Whether that was the answer; if not, nothing was sent, and the read begins anew. The reading is closed."""
+        try:
+            await _Answer(self, exchange, target, reading).send()
+            return True
+        except CopyFailed as failure:
+            await self._reader.copy_failed(failure)
+            if exchange.started:
+                raise
+        except ChangedWhileReading:
+            if exchange.started:
+                raise
+        except AccordError as error:
+            raise _explained(error, reading.verdict) from error
+        finally:
+            reading.close()
+        return False
 
     def _refuse(self, exchange: Exchange, error: AccordError) -> None:
         form = negotiate(exchange.header(b"accept"), _ERROR_FORMS)
@@ -173,7 +185,6 @@ class _Answer:
     async def send(self) -> None:
         reading = self._reading
         verdict = reading.verdict
-        self._route._metrics.read(verdict.kind)
         if isinstance(reading.local, Checking):
             raise self._still_checking(reading.local)
         if self._query.version is not None:

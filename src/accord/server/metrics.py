@@ -74,7 +74,7 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def read(self, kind: Kind) -> None:
-        """Count a read that ended in this verdict."""
+        """Count a read that has been answered, or given up: once, under the last verdict it came to."""
         self._reads[kind] += 1
 
     def sent(self, count_bytes: int) -> None:
