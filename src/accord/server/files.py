@@ -131,7 +131,7 @@ class FileRoute:
 
     def _refuse(self, exchange: Exchange, error: AccordError) -> None:
         form = negotiate(exchange.header(b"accept"), _ERROR_FORMS)
-        problem = render(error, form=form, fields=error.fields)
+        problem = render(error, form=form)
         exchange.respond(render_head(problem.status, problem.fields, now_s=self.now_s()), problem.body)
 
     def now_s(self) -> int:

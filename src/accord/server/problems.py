@@ -49,7 +49,7 @@ def render(
 ) -> Problem:
     """The answer for `error`, as problem JSON unless `form` is HTML. `path` is used where the error names none.
 
-    `fields` are header fields besides `error.fields`, made by the caller from nothing a client sent; one in both is sent once.
+    `fields` are header fields besides `error.fields`, made by the caller from nothing a client sent.
     """
     told = document(error, path=path)
     if form is Form.HTML:
@@ -65,7 +65,7 @@ def render(
     ]
     if error.retry_after_s is not None:
         common.append((b"retry-after", b"%d" % error.retry_after_s))
-    return Problem(error.status, (*common, *dict.fromkeys((*error.fields, *fields))), body)
+    return Problem(error.status, (*common, *error.fields, *fields), body)
 
 
 def document(error: AccordError, *, path: str | None = None) -> dict[str, Any]:
