@@ -203,7 +203,6 @@ async def test_a_server_that_stops_ends_its_transfers_first() -> None:
             received = len(await anext(blocks))
             finishing = asyncio.create_task(answering.finish())
             await until(lambda: answering.is_finishing)
-            assert answering.transfers_under_way == 1
             with pytest.raises(PeerUnreachable, match=r"^is stopping$"):
                 await _exhausted(peers.fetch(OTHER, BIG, digest_of(content)))
             assert not finishing.done()
@@ -212,7 +211,6 @@ async def test_a_server_that_stops_ends_its_transfers_first() -> None:
         assert received == len(content)
         async with asyncio.timeout(10):
             await finishing
-        assert answering.transfers_under_way == 0
 
 
 async def test_a_slow_reader_holds_the_sender_up_within_bounds() -> None:

@@ -56,9 +56,11 @@ async def test_a_change_is_seen_through_when_its_sender_goes_away() -> None:
             putting.cancel()
             await asyncio.wait([putting])
         await until(lambda: not receiving.proven)
-        assert receiving.transfers_under_way == 1
+        finishing = asyncio.create_task(receiving.finish())
+        await until(lambda: receiving.is_finishing)
+        assert not finishing.done()
         changes.gate.set()
-        await receiving.finish()
+        await finishing
     assert len(changes.adopted) == 1
     assert not store.staging
 

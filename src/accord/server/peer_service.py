@@ -80,13 +80,9 @@ class PeerService:
     def is_busy(self) -> bool:
         return len(self.unproven) > MAX_UNPROVEN or len(self.unproven) + len(self.proven) > MAX_CONNECTIONS
 
-    @property
-    def transfers_under_way(self) -> int:
-        """How many files and listings are being sent, and changes taken over."""
-        return self._transfers
-
     @contextmanager
     def transferring(self) -> Iterator[None]:
+        """While a file or a listing is sent, or a change taken over."""
         self._transfers += 1
         self._quiet.clear()
         try:

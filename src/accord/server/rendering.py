@@ -26,7 +26,6 @@ from accord.server.paths import encoded
 MAX_REASON_CHARS = 200
 _CACHED_LINES = 4096
 _CACHED_NAMES = 2048  # of up to 5 KiB each
-_CACHED_SECONDS = 64
 _LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z: dates have four digits
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
