@@ -88,21 +88,21 @@ class Config:
     cluster: str
     servers: tuple[ServerSpec, ...]
     key: Key | None = field(repr=False)
-    min_copies: int = 1
-    outside_changes: OutsideChanges = OutsideChanges.DISPUTE
-    keep_versions: int = 10
-    keep_days: int = 30
-    peer_timeout_s: float = 1.0
-    hash_wait_s: float = 10.0
-    scan_every_s: float | None = 3600.0
-    sync_every_s: float | None = 300.0
-    scrub_every_s: float | None = 30 * 86_400.0
-    scrub_bytes_per_s: int = 50_000_000
-    scrub_share: float = 0.25
-    watch: bool = True
-    keep_tombstones_days: int = 90
-    origins: Mapping[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    min_copies: int
+    outside_changes: OutsideChanges
+    keep_versions: int
+    keep_days: int
+    peer_timeout_s: float
+    hash_wait_s: float
+    scan_every_s: float | None
+    sync_every_s: float | None
+    scrub_every_s: float | None
+    scrub_bytes_per_s: int
+    scrub_share: float
+    watch: bool
+    keep_tombstones_days: int
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...]
 
     def server(self, name: str) -> ServerSpec:
         """Raises `ConfigError` that lists the names there are."""
