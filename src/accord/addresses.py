@@ -34,20 +34,27 @@ class ServerSpec(msgspec.Struct, frozen=True):
 
     @property
     def listen_address(self) -> tuple[str, int]:
-        """Where this server listens. Raises `ConfigError` for an address that other machines can reach."""
+        """Where this server listens, checked as `check_listening` does."""
+        self.check_listening()
+        return self._unchecked_listen_address()
+
+    def check_listening(self) -> None:
+        """Raises `ConfigError` for an address to listen on that is none, or that other machines can reach."""
         if self.listen is None and self.url.startswith("https:"):
             raise ConfigError(
                 f"{self.name}: {self.url} is spoken by a proxy in front of the server, which speaks plain HTTP itself: "
                 "say where the server listens behind it (listen = or --listen)."
             )
-        host, port = self.address if self.listen is None else parse_listen(self.listen)
+        host, _ = self._unchecked_listen_address()
         if not is_loopback(host):
             raise ConfigError(
                 f"{self.name} would listen on {host}, where other machines can reach it; that needs TLS and authentication, which this "
                 "release does not have. Listen on 127.0.0.1 (listen = or --listen), and let an SSH tunnel, a VPN or a reverse "
                 "proxy bring the others there."
             )
-        return host, port
+
+    def _unchecked_listen_address(self) -> tuple[str, int]:
+        return self.address if self.listen is None else parse_listen(self.listen)
 
 
 def parse_listen(text: str) -> tuple[str, int]:

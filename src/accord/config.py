@@ -243,9 +243,8 @@ def _servers(
         if before is not None:
             spec = ServerSpec(spec.name, spec.url or before.url, spec.root or before.root, spec.listen or before.listen)
         if spec.listen is not None:
-            _ = (
-                spec.listen_address
-            )  # refuses what other machines can reach, before anybody asks for a key because of it
+            # What other machines can reach is refused before anybody asks for a key because of it.
+            spec.check_listening()
         specs[spec.name] = spec
         origins[f"server.{spec.name}"] = "flags" if before is None else f"{origins[f'server.{spec.name}']} and flags"
     return tuple(specs.values())
