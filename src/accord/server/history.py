@@ -14,6 +14,7 @@ from accord.errors import AccordError, NotFound, UnknownState
 from accord.model.names import ServerName
 from accord.model.versions import Dot
 from accord.server import pages
+from accord.server.lists import ListedServer, listed
 from accord.server.media import Form
 from accord.server.paths import encoded
 from accord.server.rendering import JSON, rfc3339, version_href
@@ -39,27 +40,16 @@ class EventBody(msgspec.Struct, frozen=True):
     href: str | None
 
 
-class AskedServer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether a server took part: `answered`, or `unreachable` and why."""
-
-    name: str
-    state: str
-    reason: str | None = None
-
-
 class HistoryBody(msgspec.Struct, frozen=True):
     path: str
     events: tuple[EventBody, ...]
-    servers: tuple[AskedServer, ...]
+    servers: tuple[ListedServer, ...]
 
 
 def body_of(history: PathHistory, names: Sequence[ServerName]) -> HistoryBody:
     """`names` are all servers. Raises `NotFound` where nobody knows the path, and `UnknownState` where not everybody could say."""
     silent = dict(history.silent)
-    servers = tuple(
-        AskedServer(str(name), "unreachable" if name in silent else "answered", silent.get(name))
-        for name in sorted(names)
-    )
+    servers = tuple(listed(str(name), silent.get(name)) for name in sorted(names))
     if not history.chapters:
         raise _nothing(history, servers)
     digests = {one.event.dot: one.event.version.digest for one in history.chapters}
@@ -68,7 +58,7 @@ def body_of(history: PathHistory, names: Sequence[ServerName]) -> HistoryBody:
     return HistoryBody(str(history.path), events, servers)
 
 
-def _nothing(history: PathHistory, servers: tuple[AskedServer, ...]) -> AccordError:
+def _nothing(history: PathHistory, servers: tuple[ListedServer, ...]) -> AccordError:
     extra = {"servers": servers}
     if not history.silent:
         return NotFound("No server knows of such a file.", path=history.path, extra=extra)
