@@ -26,7 +26,6 @@ from accord.model.verdict import Answer
 from accord.model.versions import Clock
 from accord.peers.answers import encode_answer
 from accord.peers.failures import failed, reason_of
-from accord.peers.message import Message
 from accord.peers.wire import (
     Adopt,
     Adopted,
@@ -38,12 +37,12 @@ from accord.peers.wire import (
     Staged,
     Update,
     Updated,
-    Working,
     decode,
     requests,
 )
 from accord.server.peer_checks import path_of
 from accord.server.peer_intake import ChangeInbox
+from accord.server.peer_signs import Outlet, Signs
 from accord.store.port import SMALL_CONTENT_BYTES, Incoming, Store
 
 MAX_CONTENTS = 256
@@ -56,18 +55,8 @@ DISK_LIMIT_S = 30.0
 """The sender is told that work goes on while one block is written for no longer than this; it then gives up on this server."""
 WORK_LIMIT_S = 3600.0
 """Likewise while a whole is made durable, or a change adopted: other content may have to be fetched for it."""
-_SIGNS_OF_LIFE = 3
-"""So many times within the sender's patience it is told that the work goes on."""
-_SHORTEST_PATIENCE_S = 0.03
-
 
 T = TypeVar("T")
-
-
-class Outlet(Protocol):
-    """Where answers are sent to: what is sent here is small."""
-
-    def send(self, message: Message) -> None: ...
 
 
 class Keep(Protocol):
@@ -83,31 +72,6 @@ class Receiving:
     store: Store
     changes: ChangeHandler
     keep: Keep
-
-
-class Signs:
-    """Tells the other side, at times, that work goes on: between `begin` and `rest`, for `limit_s` at most."""
-
-    def __init__(self, outlet: Outlet, patience_ms: int) -> None:
-        self._outlet = outlet
-        self._every_s = max(patience_ms / 1000, _SHORTEST_PATIENCE_S) / _SIGNS_OF_LIFE
-        self._loop = asyncio.get_running_loop()
-        self._until_s = 0.0
-        self._timer = self._loop.call_later(self._every_s, self._tick)
-
-    def begin(self, limit_s: float) -> None:
-        self._until_s = self._loop.time() + limit_s
-
-    def rest(self) -> None:
-        self._until_s = 0.0
-
-    def end(self) -> None:
-        self._timer.cancel()
-
-    def _tick(self) -> None:
-        if self._loop.time() < self._until_s:
-            self._outlet.send(Working())
-        self._timer = self._loop.call_later(self._every_s, self._tick)
 
 
 class Conversation:

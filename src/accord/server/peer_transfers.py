@@ -34,16 +34,14 @@ from accord.peers.wire import (
     Memories,
     Page,
     Recall,
-    Working,
 )
+from accord.server.peer_signs import awaited, sign_interval_s
 from accord.store.port import BLOCK_BYTES, Copy, Store, is_answer
 
 PAGE_FRAME_BYTES = 1024 * 1024
 """A frame of a listing has about this many bytes at most."""
 MEMORIES_A_FRAME = 256
 """Each has a message and a source of a few thousand characters at most."""
-_SIGNS_OF_LIFE = 3
-"""So many times within the asker's patience it is told that the work goes on."""
 
 _T = TypeVar("_T")
 _Opened = TypeVar("_Opened", Copy | Answer, Copy | None)
@@ -65,7 +63,7 @@ async def send_transfer(
     outlet: Outlet, store: Store, request: Fetch | List | Recall | ChunksOf, *, hash_wait_s: float
 ) -> None:
     """Conduct one transfer to its `End` or `Failed`. Raises `PeerUnreachable` for a request that makes no sense."""
-    transfer = _Transfer(outlet, store, request.patience_ms / 1000, hash_wait_s)
+    transfer = _Transfer(outlet, store, request.patience_ms, hash_wait_s)
     try:
         match request:
             case Fetch():
@@ -98,10 +96,10 @@ _CHANGED = "its copy was changed while it was read"
 
 
 class _Transfer:
-    def __init__(self, outlet: Outlet, store: Store, patience_s: float, hash_wait_s: float) -> None:
+    def __init__(self, outlet: Outlet, store: Store, patience_ms: int, hash_wait_s: float) -> None:
         self._outlet = outlet
         self._store = store
-        self._sign_every_s = max(patience_s, 0.03) / _SIGNS_OF_LIFE
+        self._sign_every_s = sign_interval_s(patience_ms)
         self._hash_wait_s = hash_wait_s
 
     async def content(self, request: Fetch) -> None:
@@ -215,14 +213,7 @@ class _Transfer:
 
     async def _alive(self, waiting: Awaitable[_T]) -> _T:
         """Await it, telling the asker meanwhile that the work goes on."""
-        task = asyncio.ensure_future(waiting)
-        try:
-            while not (await asyncio.wait([task], timeout=self._sign_every_s))[0]:
-                self._outlet.send(Working())
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        return task.result()
+        return await awaited(waiting, self._outlet, self._sign_every_s)
 
 
 def _frames(page: Sequence[Walked]) -> Iterator[Page]:
