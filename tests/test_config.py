@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from accord import cluster_key
 from accord.addresses import ServerSpec, is_loopback, parse_listen, parse_peer
@@ -15,7 +17,17 @@ from accord.config import SETTINGS, Config, Flags, load_config
 from accord.errors import ConfigError
 from accord.model.names import ServerName
 from accord.model.versions import OutsideChanges
-from accord.quantities import interval_text, parse_duration_s, parse_interval_s, parse_rate_bytes, rate_text
+from accord.quantities import (
+    MAX_DURATION_S,
+    MAX_INTERVAL_S,
+    MAX_RATE_BYTES_PER_S,
+    MIN_RATE_BYTES_PER_S,
+    interval_text,
+    parse_duration_s,
+    parse_interval_s,
+    parse_rate_bytes,
+    rate_text,
+)
 
 KEY = "k" * 40
 SERVERS = """
@@ -381,6 +393,21 @@ def test_no_rate(text: str) -> None:
 @pytest.mark.parametrize("text", ["1s", "90s", "2m", "1h", "25h", "30d", "0.5s", "never"])
 def test_an_interval_is_shown_in_the_unit_that_fits(text: str) -> None:
     assert interval_text(parse_interval_s("every", text)) == text
+
+
+@given(st.floats(0, MAX_INTERVAL_S, exclude_min=True) | st.integers(1, int(MAX_INTERVAL_S)).map(float))
+@example(1_234_567.0)
+def test_what_an_interval_is_shown_as_can_be_written(seconds: float) -> None:
+    text = interval_text(seconds)
+    assert parse_interval_s("every", text) == seconds
+    if seconds <= MAX_DURATION_S:
+        assert parse_duration_s("wait", text) == seconds
+
+
+@given(st.integers(MIN_RATE_BYTES_PER_S, MAX_RATE_BYTES_PER_S))
+@example(123_456_789)
+def test_what_a_rate_is_shown_as_can_be_written(rate: int) -> None:
+    assert parse_rate_bytes("rate", rate_text(rate)) == rate
 
 
 @pytest.mark.parametrize("text", ["50MB", "2MiB", "1GiB", "3GB", "10KiB", "1.5kB"])

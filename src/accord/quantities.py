@@ -6,6 +6,7 @@ Which setting is which, and where it came from, is left to `config`.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Final
 
 from accord.errors import ConfigError
@@ -55,21 +56,21 @@ def parse_rate_bytes(what: str, text: str) -> int:
 
 
 def interval_text(seconds: float | None) -> str:
-    """As it would be written: in the largest unit that needs no fraction."""
+    """As it would be written: in the largest unit that needs no fraction. `parse_interval_s` reads the same value from it."""
     if seconds is None:
         return NEVER
     for unit in ("d", "h", "m"):
         if seconds % _UNITS_S[unit] == 0:
             return f"{seconds / _UNITS_S[unit]:.0f}{unit}"
-    return f"{seconds:g}s"
+    return f"{_plain(Decimal(repr(seconds)))}s"
 
 
 def rate_text(bytes_per_s: int) -> str:
-    """As it would be written: in the largest unit that needs no fraction."""
+    """As it would be written: in the largest unit that needs no fraction. `parse_rate_bytes` reads the same value from it."""
     for unit in ("GiB", "GB", "MiB", "MB", "KiB"):
         if bytes_per_s % _UNITS_BYTES[unit] == 0:
             return f"{bytes_per_s // _UNITS_BYTES[unit]}{unit}"
-    return f"{bytes_per_s / 1000:g}kB"
+    return f"{_plain(Decimal(bytes_per_s) / 1000)}kB"
 
 
 def age_text(seconds: float) -> str:
@@ -79,6 +80,11 @@ def age_text(seconds: float) -> str:
         if whole:
             return f"{whole} {word}{'s' if unit == 'd' and whole != 1 else ''}"
     return f"{max(0, int(seconds))} s"
+
+
+def _plain(number: Decimal) -> str:
+    """All its digits, without an exponent, which nobody writes."""
+    return format(number.normalize(), "f")
 
 
 def _seconds(what: str, text: str, examples: str) -> float:
