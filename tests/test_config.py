@@ -284,6 +284,15 @@ def spec(name: str, url: str = "", root: Path | None = None, listen: str | None 
     return ServerSpec(ServerName(name), url, root, listen)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [SERVERS.replace("server1_files", "~nosuchuser/x"), '[cluster]\nkey_file = "~nosuchuser/key"\n' + SERVERS],
+)
+def test_a_home_that_nobody_has(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="no home directory for '~nosuchuser'"):
+        load(tmp_path, text)
+
+
 def test_flags_alone_are_a_cluster(tmp_path: Path, home: dict[str, str]) -> None:
     flags = Flags(
         servers=(spec("server1", root=tmp_path, listen="127.0.0.1:65001"), parse_peer("b=http://127.0.0.1:65002"))

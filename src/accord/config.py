@@ -184,6 +184,14 @@ def config_file(flagged: Path | None, environ: Mapping[str, str]) -> Path | None
     return flagged or (Path(named) if named else None)
 
 
+def expanded(path: Path) -> Path:
+    """With a home directory in place of the `~` at its start. Raises `ConfigError` where nobody knows of one."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigError(f"'{path}': there is no home directory for '{path.parts[0]}' on this machine.") from None
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         raw = msgspec.toml.decode(file.read_bytes())
@@ -257,7 +265,7 @@ def _server_from_file(written: dict[str, Any], file: Path) -> ServerSpec:
     for key, value in written.items():
         if not isinstance(value, str):
             raise ConfigError(f"{file}: server.{key} = {value!r} must be text in quotes.")
-    root = (file.parent / Path(written["root"]).expanduser()).resolve() if "root" in written else None
+    root = (file.parent / expanded(Path(written["root"]))).resolve() if "root" in written else None
     return ServerSpec(ServerName(written["name"]), written["url"], root, written.get("listen"))
 
 
@@ -284,7 +292,7 @@ def _key(
         assert file is not None
         if not isinstance(written, str):
             raise ConfigError(f"{file}: cluster.key_file must be text in quotes.")
-        return key_from_file((file.parent / Path(written).expanduser()).resolve())
+        return key_from_file((file.parent / expanded(Path(written))).resolve())
     elsewhere = [spec for spec in servers if not is_loopback(spec.address[0])]
     if elsewhere:
         raise ConfigError(

@@ -51,6 +51,15 @@ def test_a_root_that_is_a_file_is_told(tmp_path: Path) -> None:
     assert "is no directory" in done.stderr
 
 
+def test_a_home_that_nobody_has_is_told(tmp_path: Path) -> None:
+    serving = ["serve", "~nosuchuser/files", "--name", "a", "--listen", "127.0.0.1:0"]
+    for words in (serving, ["config", "new-key", "~nosuchuser/key"]):
+        done = subprocess.run([*ACCORD, *words], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 2
+        assert "there is no home directory for '~nosuchuser'" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     with socket.socket() as other:

@@ -66,7 +66,8 @@ def new_key(file: Annotated[Path, Parameter(name="FILE")], /) -> int:
         Where to write it; copy it to every machine of the cluster, and name it as `key_file`.
     """
     from accord.cluster_key import new_key_file
+    from accord.config import expanded
 
-    new_key_file(file.expanduser())
+    new_key_file(expanded(file))
     print(f"A new key is in {file}. Copy it to every machine of the cluster, and name it as key_file.")
     return 0

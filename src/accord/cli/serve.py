@@ -169,11 +169,11 @@ def _only_name(file: Path | None) -> str:
 
 def _flags(name: str, root: Path | None, listen: str | None, peers: tuple[str, ...], settings: Settings) -> Flags:
     from accord.addresses import ServerSpec, parse_peer
-    from accord.config import Flags
+    from accord.config import Flags, expanded
     from accord.errors import ConfigError
     from accord.model.names import ServerName
 
-    me = ServerSpec(ServerName(name), "", root.expanduser().absolute() if root else None, listen)
+    me = ServerSpec(ServerName(name), "", expanded(root).absolute() if root else None, listen)
     others = [parse_peer(peer) for peer in peers]
     names = [me.name, *(spec.name for spec in others)]
     for spec in others:
