@@ -176,3 +176,12 @@ def test_names_of_255_bytes_are_possible(serve: Serve, tmp_path: Path) -> None:
     with accord.Client(url) as client:
         client.download(name, tmp_path)
     assert os.listdir(tmp_path) == [name]
+
+
+def test_a_part_takes_any_number_of_small_pieces(tmp_path: Path) -> None:
+    pieces = [bytes([number % 251]) * 3 for number in range(2500)]
+    part = Part.open(tmp_path / "x", digest_of(b"".join(pieces)))
+    part.write(pieces)
+    part.finish(tmp_path / "x", None, executable=False, clobber=True)
+    part.close()
+    assert (tmp_path / "x").read_bytes() == b"".join(pieces)

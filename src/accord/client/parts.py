@@ -28,6 +28,8 @@ PART_SUFFIX: Final = ".accord-part"
 MAX_NAME_BYTES: Final = 160
 """So much of the destination's name goes into the part's: with the digest, it stays below the 255 bytes of most file systems."""
 BLOCK_BYTES: Final = 1024 * 1024
+MAX_BUFFERS: Final = 1024
+"""So many the system takes in one call (IOV_MAX of Linux and of macOS); what arrives in small pieces is more."""
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _FRACTION = re.compile(r"\.(\d{7,9})")
 _READABLE = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
@@ -84,8 +86,10 @@ class Part:
         self._writing = self._writer.submit(self._append, blocks)
 
     def _append(self, blocks: list[bytes]) -> None:
-        if not blocks:
-            return
+        for start in range(0, len(blocks), MAX_BUFFERS):
+            self._append_together(blocks[start : start + MAX_BUFFERS])
+
+    def _append_together(self, blocks: list[bytes]) -> None:
         written = os.writev(self._descriptor, blocks)
         if written < sum(map(len, blocks)):
             rest = memoryview(b"".join(blocks))[written:]
