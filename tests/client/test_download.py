@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 from pathlib import Path
 
 import pytest
 
 import accord
+from accord.client.download import GATHER_BYTES
 from accord.client.parts import Part
-from accord.errors import AccordError, IntegrityError, NotFound, Unavailable, UsageError
+from accord.errors import AccordError, IntegrityError, NotFound, NotSaved, Unavailable, UsageError
 from tests.client.scripted import MODIFIED_NS, Fault, Script, Serve, digest_of
 
 LONG = bytes(range(256)) * 4096
@@ -185,3 +188,32 @@ def test_a_part_takes_any_number_of_small_pieces(tmp_path: Path) -> None:
     part.finish(tmp_path / "x", None, executable=False, clobber=True)
     part.close()
     assert (tmp_path / "x").read_bytes() == b"".join(pieces)
+
+
+def test_a_disk_that_refuses_once_leaves_a_part_without_a_hole(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = random.Random(1).randbytes(5 * GATHER_BYTES)
+    script, url = serve()
+    script.put("x", server1=content, server2=content)
+    append, calls = os.writev, 0
+
+    def refuse_the_second(descriptor: int, blocks: list[bytes]) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            append(descriptor, blocks[:1])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return append(descriptor, blocks)
+
+    with accord.Client(url) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "writev", refuse_the_second)
+            with pytest.raises(NotSaved, match="No space left") as refused:
+                client.download("x", tmp_path)
+        (part,) = parts(tmp_path)
+        kept = part.read_bytes()
+        assert kept
+        assert content.startswith(kept)
+        assert refused.value.extra["kept_bytes"] == len(kept)
+        assert client.download("x", tmp_path).resumed_from_bytes == len(kept) - 1

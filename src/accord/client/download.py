@@ -105,8 +105,9 @@ async def _fill(session: Session, transfer: Transfer, part: Part, progress: Prog
             gathered.append(block)
             size += len(block)
             if size >= GATHER_BYTES:
-                await session.transport.perform(part.write, gathered)
-                done, gathered, size = done + size, [], 0
+                # Let go of before it is handed on: should that be interrupted, the same must not be handed on once more.
+                done, whole, gathered, size = done + size, gathered, [], 0
+                await session.transport.perform(part.write, whole)
                 if progress is not None:
                     progress(done, transfer.size)
     finally:

@@ -46,6 +46,8 @@ class Part:
         self._descriptor = descriptor
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="accord-part")
         self._writing: Future[None] | None = None
+        """The newest append. A failed one stays, so that whoever comes after it hears of it and adds nothing behind the gap."""
+        self._size_bytes = 0
 
     @classmethod
     def open(cls, destination: Path, digest: Digest) -> Self:
@@ -73,35 +75,45 @@ class Part:
             hasher: Any = blake3()
             while block := os.read(self._descriptor, BLOCK_BYTES):
                 hasher.update(block)
+            self._size_bytes = size
             return Held(self.digest, size, hasher)
 
     def rewind(self) -> None:
         with translated(self.path):
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
+            self._size_bytes = 0
 
     def write(self, blocks: list[bytes]) -> None:
-        """Append, in the background: while the disk takes these, the next can be received. Raises what became of the last ones."""
+        """Append, in the background: while the disk takes these, the next can be received. Raises what became of the last ones; once
+        one append failed, all that follow do."""
         self._written()
         self._writing = self._writer.submit(self._append, blocks)
 
     def _append(self, blocks: list[bytes]) -> None:
-        for start in range(0, len(blocks), MAX_BUFFERS):
-            self._append_together(blocks[start : start + MAX_BUFFERS])
+        try:
+            for start in range(0, len(blocks), MAX_BUFFERS):
+                self._append_together(blocks[start : start + MAX_BUFFERS])
+        except OSError:
+            # What a refused call left behind is nobody's word: only what was taken for certain is kept.
+            os.ftruncate(self._descriptor, self._size_bytes)
+            raise
 
     def _append_together(self, blocks: list[bytes]) -> None:
         written = os.writev(self._descriptor, blocks)
+        self._size_bytes += written
         if written < sum(map(len, blocks)):
             rest = memoryview(b"".join(blocks))[written:]
             while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+                written = os.write(self._descriptor, rest)
+                self._size_bytes += written
+                rest = rest[written:]
 
     def _written(self) -> None:
         if self._writing is not None:
-            writing, self._writing = self._writing, None
             try:
                 with translated(self.path):
-                    writing.result()
+                    self._writing.result()
             except NotSaved as error:
                 raise self._kept(error) from error
 
