@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -217,3 +221,53 @@ def test_a_disk_that_refuses_once_leaves_a_part_without_a_hole(
         assert content.startswith(kept)
         assert refused.value.extra["kept_bytes"] == len(kept)
         assert client.download("x", tmp_path).resumed_from_bytes == len(kept) - 1
+
+
+async def test_the_loop_goes_on_while_a_cancelled_download_waits_for_the_disk(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = random.Random(2).randbytes(5 * GATHER_BYTES)
+    script, url = serve()
+    script.put("x", server1=content, server2=content)
+    append, is_appending, may_go_on = os.writev, threading.Event(), threading.Event()
+    has_waited_long: list[bool] = []
+
+    def slow(descriptor: int, blocks: list[bytes]) -> int:
+        is_appending.set()
+        has_waited_long.append(not may_go_on.wait(5))
+        return append(descriptor, blocks)
+
+    monkeypatch.setattr(os, "writev", slow)
+    async with accord.AsyncClient(url) as client:
+        downloading = asyncio.create_task(client.download("x", tmp_path))
+        await asyncio.to_thread(is_appending.wait, 30)
+        downloading.cancel()
+        asyncio.get_running_loop().call_later(0.05, may_go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await downloading
+    assert not any(has_waited_long)
+    (part,) = parts(tmp_path)
+    assert content.startswith(part.read_bytes())
+
+
+async def test_the_loop_goes_on_while_nobody_reads_from_a_pipe(
+    long: tuple[Script, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening it waits for a reader, and closing it until the last block is taken."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    opened_in: list[threading.Thread] = []
+    path_open = Path.open
+
+    def watched(path: Path, *args: Any, **named: Any) -> IO[Any]:
+        if path == pipe:
+            opened_in.append(threading.current_thread())
+        return path_open(path, *args, **named)
+
+    monkeypatch.setattr(Path, "open", watched)
+    with ThreadPoolExecutor(1) as reader:
+        got = reader.submit(pipe.read_bytes)
+        async with accord.AsyncClient(long[1]) as client:
+            await client.download("folder/long.bin", pipe)
+        assert got.result(30) == LONG
+    assert threading.main_thread() not in opened_in

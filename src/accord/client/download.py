@@ -65,7 +65,7 @@ async def _attempt(session: Session, saving: Saving, destination: Path) -> Downl
         try:
             if part is None or part.digest != transfer.digest:
                 if part is not None:
-                    part.close()
+                    await perform(part.close)
                 part = await perform(Part.open, destination, transfer.digest)
             if not transfer.start:
                 await perform(part.rewind)
@@ -83,8 +83,7 @@ async def _attempt(session: Session, saving: Saving, destination: Path) -> Downl
         return _result(saving, transfer, destination)
     finally:
         if part is not None:
-            part.drop_if_empty()
-            part.close()
+            await perform(part.close)
 
 
 def _pick_up(destination: Path, saving: Saving) -> tuple[Part | None, Held | None]:
@@ -112,17 +111,23 @@ async def _fill(session: Session, transfer: Transfer, part: Part, progress: Prog
                     progress(done, transfer.size)
     finally:
         # Also what came before a break or Ctrl-C: it need not come again. Waits for the disk at most once.
-        part.write(gathered)
+        await session.transport.perform(part.write, gathered)
     if progress is not None:
         progress(done + size, transfer.size)
 
 
 async def _pour(session: Session, saving: Saving, destination: Path) -> Download:
     """Into a device, a pipe or the like, which must be neither replaced nor resumed."""
+    perform = session.transport.perform
     transfer = await open_transfer(session, saving.wanted)
     try:
-        with translated(destination), destination.open("wb") as sink:
-            await pour_into(session, transfer, sink, saving.progress)
+        with translated(destination):
+            # A pipe is open only once somebody reads from it, and closed only once there was room for all.
+            sink = await perform(_opened, destination)
+            try:
+                await pour_into(session, transfer, sink, saving.progress)
+            finally:
+                await perform(sink.close)
     finally:
         await transfer.close()
     return _result(saving, transfer, destination)
@@ -137,6 +142,10 @@ async def pour_into(session: Session, transfer: Transfer, sink: BinaryIO, progre
         if progress is not None:
             progress(done, transfer.size)
     return done
+
+
+def _opened(destination: Path) -> BinaryIO:
+    return destination.open("wb")
 
 
 def _is_special(destination: Path) -> bool:

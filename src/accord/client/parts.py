@@ -158,16 +158,16 @@ class Part:
             self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Waits for what is still being written: it need not come again."""
+        """Waits for what is still being written: it need not come again. A part that holds nothing is removed."""
         self._writer.shutdown()
-        if self._descriptor >= 0:
+        if self._descriptor < 0:
+            return
+        try:
+            if os.fstat(self._descriptor).st_size == 0:
+                self.drop()
+        finally:
             os.close(self._descriptor)
             self._descriptor = -1
-
-    def drop_if_empty(self) -> None:
-        self._writer.shutdown()
-        if self._descriptor >= 0 and os.fstat(self._descriptor).st_size == 0:
-            self.drop()
 
 
 def newest_part(destination: Path) -> Digest | None:
