@@ -48,6 +48,11 @@ class Session:
         """The server that is asked first."""
         return self.servers[self._first]
 
+    @property
+    def in_turn(self) -> tuple[str, ...]:
+        """All of them, as they are asked one after the other."""
+        return self.servers[self._first :] + self.servers[: self._first]
+
     def prefer(self, server: str) -> None:
         """Ask this one first from now on."""
         self._first = self.servers.index(server)
@@ -72,7 +77,7 @@ class Session:
         of them could be used. Both name every server that was tried.
         """
         failures: list[tuple[str, str | AccordError]] = []
-        for server in self.servers[self._first :] + self.servers[: self._first]:
+        for server in self.in_turn:
             try:
                 reply = await self.transport.send(method, server + target, headers or {})
                 if reply.status in accept:

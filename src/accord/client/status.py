@@ -12,10 +12,12 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from accord.client.answers import error_of
 from accord.client.listing import Listing
 from accord.client.results import Verdict, decode
-from accord.client.session import Session, read_document
+from accord.client.session import Session, exhausted, read_document
 from accord.client.transport import ServerUnusable
+from accord.client.writing import WriteUnclear
 from accord.engine.overview import Overview
 from accord.errors import AccordError
 from accord.model.findings import Oddity
@@ -24,6 +26,7 @@ from accord.model.names import Digest, FilePath, Prefix, ServerName
 CLASH: Final = "clash"
 _JSON: Final = {"Accept": "application/json"}
 _ORDER: Final = {**_JSON, "Accord-Order": "?1", "Content-Length": "0"}
+_TAKEN: Final = 202
 
 
 class DifferingPath(Verdict, frozen=True):
@@ -82,14 +85,32 @@ async def status(session: Session, prefix: Prefix) -> Overview:
 
 
 async def order(session: Session, work: str, scope: str, servers: Collection[str]) -> Ordered:
-    """Raises `Unavailable` where no server took the order."""
+    """Given once: to the next server only where one was never reached, as work begun twice is done twice. Raises `Unavailable` where no
+    server took the order, `WriteUnclear` where that cannot be known."""
     query = ({"scope": scope} if scope else {}) | ({"on": ",".join(servers)} if servers else {})
     target = f"/status/{work}" + ("?" + urlencode(query, quote_via=quote) if query else "")
-    answered = await session.ask("POST", target, _ORDER, accept=(202,))
-    try:
-        return decode(Ordered, await read_document(answered.reply))
-    except ServerUnusable as unusable:
-        raise AccordError(f"{answered.server} broke off its answer: {unusable}.") from unusable
+    failures: list[tuple[str, str | AccordError]] = []
+    for server in session.in_turn:
+        try:
+            reply = await session.transport.submit("POST", server + target, _ORDER, None, 0.0)
+            body = await read_document(reply)
+        except ServerUnusable as unusable:
+            if not unusable.is_untouched:
+                raise _unclear(server, work, str(unusable)) from unusable
+            failures.append((server, str(unusable)))
+            continue
+        session.prefer(server)
+        if reply.status != _TAKEN:
+            raise error_of(reply.status, reply.headers, body, None)
+        return decode(Ordered, body)
+    raise exhausted(failures, None)
+
+
+def _unclear(server: str, work: str, reason: str) -> WriteUnclear:
+    done = {"pause": "healing is paused", "resume": "healing goes on"}.get(work, f"the {work} has begun")
+    return WriteUnclear(
+        f"{server} did not say whether {done} ({reason}). Look with `accord status` before you try again."
+    )
 
 
 def differences(session: Session, prefix: Prefix, kinds: Collection[str]) -> Listing[DifferingPath]:

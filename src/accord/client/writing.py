@@ -155,7 +155,7 @@ async def _perform(session: Session, write: _Write) -> Written:
 async def _submit(session: Session, write: _Write) -> Answered:
     """The first answer that says that it was done. Raises `ServerUnusable` where that may be so and nobody said it."""
     failures: list[tuple[str, str | AccordError]] = []
-    for server in _in_turn(session):
+    for server in session.in_turn:
         body = write.begin()
         try:
             reply = await session.transport.submit(
@@ -178,11 +178,6 @@ async def _submit(session: Session, write: _Write) -> Answered:
             raise error
         failures.append((server, error))
     raise exhausted(failures, write.path)
-
-
-def _in_turn(session: Session) -> tuple[str, ...]:
-    start = session.servers.index(session.current)
-    return session.servers[start:] + session.servers[:start]
 
 
 async def _unclear(session: Session, write: _Write, reason: str) -> WriteUnclear:
