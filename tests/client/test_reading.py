@@ -15,6 +15,7 @@ from accord.errors import (
     NotAuthorised,
     NotFound,
     RivalVersions,
+    StoreFailed,
     Unavailable,
     UnknownState,
     UsageError,
@@ -249,3 +250,24 @@ def test_a_path_that_is_no_text_is_an_error_of_ours(serve: Serve) -> None:
         for ask in (client.read, client.stat, client.list, client.look):
             with pytest.raises(accord.AccordError, match="A path is text"):
                 ask(5)  # type: ignore[operator]
+
+
+OUT_OF_ORDER = (500, "application/problem+json", b'{"type": "/problems/store-failed", "detail": "The disk is gone."}')
+
+
+def test_a_server_that_is_out_of_order_hides_no_verdict_of_another(serve: Serve) -> None:
+    (_, broken), (script, url) = serve(Script(instead=[OUT_OF_ORDER] * 4)), serve()
+    script.put("x", server1=None, server2=SILENT)
+    with accord.Client(broken, url) as client:
+        assert client.stat("x").verdict is Kind.UNKNOWN
+    with accord.Client(broken, url) as client, pytest.raises(UnknownState, match=r"Servers tried: .*The disk is gone"):
+        client.read("x")
+
+
+def test_where_no_server_has_a_verdict_the_first_error_is_told(serve: Serve) -> None:
+    (_, broken), (_, other) = (
+        serve(Script(instead=[OUT_OF_ORDER] * 2)),
+        serve(Script(instead=[(500, "text/html", b"")] * 2)),
+    )
+    with accord.Client(broken, other) as client, pytest.raises(StoreFailed, match="The disk is gone"):
+        client.stat("x")

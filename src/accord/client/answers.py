@@ -114,6 +114,11 @@ def verdict_of_problem(path: FilePath, headers: Mapping[str, str], error: Accord
     return None if kind is None else convert(Verdict, {"path": path, "verdict": kind, **_members(error)})
 
 
+def has_verdict(error: AccordError) -> bool:
+    """Whether a server looked, and this is what it found: told before the complaint of one that could not look."""
+    return bool(error.extra.get("verdict")) or error.type in _KINDS
+
+
 def digest_of(headers: Mapping[str, str]) -> Digest:
     """The digest that the body must have. Raises `AccordError` if the server named none."""
     tag = read_etag(headers.get("etag"))

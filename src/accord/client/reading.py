@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from accord.client.answers import error_of, verdict_of_headers, verdict_of_json, verdict_of_problem
+from accord.client.answers import (
+    error_of,
+    verdict_of_headers,
+    verdict_of_json,
+    verdict_of_problem,
+    worth_asking_another,
+)
 from accord.client.results import About, File, Handover, Verdict, Version, decode
-from accord.client.session import NobodyAnswered, Session, read_document
+from accord.client.session import NobodyAnswered, Session, exhausted, read_document
 from accord.client.transfer import Transfer, Wanted, open_transfer
-from accord.client.transport import ServerUnusable
+from accord.client.transport import Reply, ServerUnusable
 from accord.errors import AccordError
 from accord.model.names import Digest
 from accord.model.verdict import Kind
@@ -86,15 +92,30 @@ async def rivals(session: Session, wanted: Wanted) -> tuple[Version, ...]:
 
 
 async def _asked_in_full(session: Session, wanted: Wanted) -> Verdict:
-    answered = await session.ask("GET", wanted.target, _JSON, accept=range(200, 600), path=wanted.path)
-    reply = answered.reply
+    """The first answer with a verdict: a server that is out of order has none to give, and the next one may."""
+    failures: list[tuple[str, str | AccordError]] = []
+    for server in session.in_turn:
+        try:
+            verdict = await _verdict_of(await session.transport.send("GET", server + wanted.target, _JSON), wanted)
+        except ServerUnusable as unusable:
+            failures.append((server, str(unusable)))
+        except AccordError as error:
+            if not worth_asking_another(error):
+                session.prefer(server)
+                raise
+            failures.append((server, error))
+        else:
+            session.prefer(server)
+            return verdict
+    raise exhausted(failures, wanted.path)
+
+
+async def _verdict_of(reply: Reply, wanted: Wanted) -> Verdict:
+    """Raises what the answer says where it has no verdict, and `ServerUnusable` where it breaks off."""
     if reply.status == 200:
         await reply.close()
         return verdict_of_headers(wanted.path, 200, reply.headers)
-    try:
-        body = await read_document(reply)
-    except ServerUnusable as unusable:
-        raise AccordError(f"{answered.server} broke off its answer: {unusable}.", path=wanted.path) from unusable
+    body = await read_document(reply)
     if reply.status == 300:
         return verdict_of_json(wanted.path, body)
     error = error_of(reply.status, reply.headers, body, wanted.path)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
-from accord.client.answers import error_of, worth_asking_another
+from accord.client.answers import error_of, has_verdict, worth_asking_another
 from accord.client.transport import Reply, ServerUnusable, Transport
 from accord.errors import AccordError, Unavailable, UsageError
 from accord.model.names import DigestPrefix, FilePath
@@ -110,9 +110,11 @@ async def read_document(reply: Reply) -> bytes:
 
 
 def exhausted(failures: Sequence[tuple[str, str | AccordError]], path: str | None) -> AccordError:
-    """The error once every server was tried: what one of them said if one said anything, with the fate of the others."""
+    """The error once every server was tried: the verdict of one that has one, or else what the first said that said anything; with the
+    fate of the others."""
     tried = [{"server": server, "reason": _said(reason)} for server, reason in failures]
-    spoken = next((reason for _, reason in failures if isinstance(reason, AccordError)), None)
+    errors = [reason for _, reason in failures if isinstance(reason, AccordError)]
+    spoken = next(filter(has_verdict, errors), errors[0] if errors else None)
     if spoken is None:
         story = "; ".join(f"{one['server']} ({one['reason']})" for one in tried)
         return NobodyAnswered(f"No server could be asked: {story}.", path=path, extra={"tried": tried})
