@@ -25,7 +25,10 @@ AccordError                         500     1   (status, exit code)
 ├── RequestTooSlow                  408     1
 ├── UriTooLong                      414     2
 ├── HeadersTooLarge                 431     2
+├── WriteUnclear                    500     1   nobody knows whether it was done; trying again may do it twice
+├── ForeignError                    500     1   an answer that is no Accord server's
 ├── Unavailable                     503     3   an answer is not to be had now; trying again may help
+│   ├── NobodyAnswered              503     3   not one server could be used
 │   ├── UnknownState                503     3   nobody who answered has it, and somebody did not answer
 │   ├── StillChecking               503     3   a copy is still being hashed
 │   ├── ChangedWhileReading         503     3   a copy was rewritten while it was read
@@ -175,6 +178,30 @@ class HeadersTooLarge(AccordError):
     type, title, status, exit_code = "headers-too-large", "Request Headers Too Large", 431, 2
 
 
+class WriteUnclear(AccordError):
+    """The connection ended after the request was sent: it may have taken effect or not. Nothing sends it again: look first.
+    `extra["seen_on"]` names servers that are known to hold the content, where that could be found out."""
+
+    type, title = "write-unclear", "Not Known Whether It Was Done"
+
+
+class ForeignError(AccordError):
+    """An answer that is no Accord server's, or of a newer release than this client's. `worth_another`: the next may do better."""
+
+    type, title = "foreign-answer", "Not an Answer of Accord"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        path: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        worth_another: bool = False,
+    ) -> None:
+        super().__init__(detail, path=path, extra=extra)
+        self.worth_another = worth_another
+
+
 class Unavailable(AccordError):
     """An answer is not to be had now. `retry_after_s` is a whole number of seconds."""
 
@@ -190,6 +217,12 @@ class Unavailable(AccordError):
     ) -> None:
         super().__init__(detail, path=path, extra=extra)
         self.retry_after_s = retry_after_s
+
+
+class NobodyAnswered(Unavailable):
+    """Not one of the servers could be used: there is no answer at all, not even a refusal."""
+
+    type, title = "nobody-answered", "No Server Could Be Asked"
 
 
 class UnknownState(Unavailable):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 import accord
-from accord.client.writing import WriteUnclear
-from accord.errors import StoreFailed, Unavailable
+from accord.errors import StoreFailed, Unavailable, WriteUnclear
 from tests.client.scripted import Script, Serve
 from tests.client.writable import Refusal, Writable, WritingHandler
 

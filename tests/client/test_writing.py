@@ -11,8 +11,8 @@ import pytest
 
 from accord import AsyncClient, Client
 from accord.client import expect
+from accord.client.answers import worth_asking_another
 from accord.client.source import BLOCK_BYTES
-from accord.client.writing import WriteUnclear
 from accord.errors import (
     AccordError,
     DiskFull,
@@ -24,6 +24,7 @@ from accord.errors import (
     TooFewCopies,
     Unavailable,
     UsageError,
+    WriteUnclear,
 )
 from accord.model.verdict import Kind
 from tests.client.scripted import Serve, digest_of
@@ -207,7 +208,9 @@ def test_after_an_unclear_end_nothing_is_sent_again_and_the_client_looks(serve: 
     assert second.received == []
     assert ("is there now, on server1, server2" in unclear.value.detail) is is_done
     assert ("not there now" in unclear.value.detail) is not is_done
-    assert unclear.value.exit_code == 3
+    assert (unclear.value.type, unclear.value.exit_code) == ("write-unclear", 1)
+    assert not isinstance(unclear.value, Unavailable), "whoever tries again what is not available would do it twice"
+    assert not worth_asking_another(unclear.value)
 
 
 def test_an_unclear_deletion_is_told(serve: Serve) -> None:

@@ -18,6 +18,7 @@ from accord.client.fields import read_content_range, read_etag, read_list
 from accord.client.results import ServerReport, Verdict, Version, convert
 from accord.errors import (
     AccordError,
+    ForeignError,
     IntegrityError,
     NotAuthorised,
     PeerFailed,
@@ -40,14 +41,6 @@ class Problem(msgspec.Struct, frozen=True):
     status: int = 0
     detail: str = ""
     path: str | None = None
-
-
-class ForeignError(AccordError):
-    """An answer that is no Accord server's, or of a newer release than this client's. `worth_another` asks the next server."""
-
-    def __init__(self, detail: str, *, worth_another: bool, extra: Mapping[str, Any] | None = None) -> None:
-        super().__init__(detail, extra=extra)
-        self.worth_another = worth_another
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes, path: str | None) -> AccordError:

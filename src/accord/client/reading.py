@@ -17,10 +17,10 @@ from accord.client.answers import (
     worth_asking_another,
 )
 from accord.client.results import About, File, Handover, Verdict, Version, decode
-from accord.client.session import NobodyAnswered, Session, exhausted, read_document
+from accord.client.session import Session, exhausted, read_document
 from accord.client.transfer import Transfer, Wanted, open_transfer
 from accord.client.transport import Reply, ServerUnusable
-from accord.errors import AccordError
+from accord.errors import AccordError, NobodyAnswered
 from accord.model.names import Digest
 from accord.model.verdict import Kind
 

@@ -12,17 +12,13 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from accord.client.answers import error_of, has_verdict, worth_asking_another
 from accord.client.transport import Reply, ServerUnusable, Transport
-from accord.errors import AccordError, Unavailable, UsageError
+from accord.errors import AccordError, NobodyAnswered, UsageError
 from accord.model.names import DigestPrefix, FilePath
 
 MAX_DOCUMENT_BYTES: Final = 16 * 1024 * 1024
 """The largest JSON answer that is read into memory."""
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:65001"
-
-
-class NobodyAnswered(Unavailable):
-    """Not one of the servers could be used: there is no answer at all, not even a refusal."""
 
 
 @dataclass(slots=True)

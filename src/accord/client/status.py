@@ -17,9 +17,8 @@ from accord.client.listing import Listing
 from accord.client.results import Verdict, decode
 from accord.client.session import Session, exhausted, read_document
 from accord.client.transport import ServerUnusable
-from accord.client.writing import WriteUnclear
 from accord.engine.overview import Overview
-from accord.errors import AccordError
+from accord.errors import AccordError, WriteUnclear
 from accord.model.findings import Oddity
 from accord.model.names import Digest, FilePath, Prefix, ServerName
 

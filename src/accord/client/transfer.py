@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from blake3 import blake3
 
-from accord.client.answers import ForeignError, digest_of, is_executable, size_of, verdict_of_headers
+from accord.client.answers import digest_of, is_executable, size_of, verdict_of_headers
 from accord.client.fields import read_content_range
 from accord.client.results import Handover, Verdict
 from accord.client.session import Answered, Session, files_target
 from accord.client.transport import ServerUnusable
-from accord.errors import AccordError, ChangedWhileReading, IntegrityError, InvalidPath, Unavailable
+from accord.errors import AccordError, ChangedWhileReading, ForeignError, IntegrityError, InvalidPath, Unavailable
 from accord.model.names import Digest, DigestPrefix, FilePath, Prefix
 
 MAX_BREAKS: Final = 100

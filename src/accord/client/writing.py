@@ -28,17 +28,13 @@ from accord.errors import (
     TooFewCopies,
     Unavailable,
     UsageError,
+    WriteUnclear,
 )
 from accord.model.names import Digest, FilePath
 
 PATIENCE_BYTES_PER_S: Final = 16 * 1024 * 1024
 """Slower than any disk brings content to rest: a server may be silent so long at the end of a large write."""
 _DONE: Final = (200, 201)
-
-
-class WriteUnclear(Unavailable):
-    """The connection ended after the request was sent: it may have taken effect or not. `extra["seen_on"]` names servers that are
-    known to hold the content, where that could be found out."""
 
 
 @dataclass(frozen=True, slots=True)
