@@ -122,9 +122,7 @@ class Client:
         `extra["stored"]` names who has it, and it is delivered to the others later, or nobody, if that was seen beforehand);
         `WriteUnclear` (the connection ended, and nobody knows).
         """
-        options = Options(
-            context, if_match, if_none_match is not None, modified, executable, author, message, min_copies, progress
-        )
+        options = Options(context, if_match, if_none_match, modified, executable, author, message, min_copies, progress)
         return run(writing.put(self._session, checked_path(path), source_of(content), options))
 
     def delete(
@@ -155,7 +153,7 @@ class Client:
         min_copies: int | None = None,
     ) -> Written:
         """Copy on the servers' side: no content travels that they hold already. `version` may be a former or a rival one."""
-        options = Options(context, if_match, if_none_match is not None, None, None, author, message, min_copies)
+        options = Options(context, if_match, if_none_match, None, None, author, message, min_copies)
         places = checked_path(source), checked_path(path)
         return run(writing.copy(self._session, *places, options, version=version))
 
@@ -172,7 +170,7 @@ class Client:
         min_copies: int | None = None,
     ) -> Written:
         """Move on the servers' side, in one operation. The history of both paths tells of it."""
-        options = Options(context, if_match, if_none_match is not None, None, None, author, message, min_copies)
+        options = Options(context, if_match, if_none_match, None, None, author, message, min_copies)
         places = checked_path(source), checked_path(path)
         return run(writing.copy(self._session, *places, options, moves=True))
 

@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 
 from blake3 import blake3
 
+from accord.client.given import checked_local
 from accord.client.transfer import Held
 from accord.errors import AccordError, NotSaved, UsageError
 from accord.model.names import Digest
@@ -191,7 +192,7 @@ def drop_other_parts(destination: Path, digest: Digest) -> None:
 
 def settle(destination: str | os.PathLike[str], name: str) -> Path:
     """Where a file called `name` goes: into a folder, through a link, or just there. Raises `UsageError`, `StoreFailed`."""
-    path = Path(destination)
+    path = checked_local(destination)
     with translated(path):
         if path.is_dir():
             path = path / name

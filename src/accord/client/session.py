@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from accord.client.answers import error_of, has_verdict, worth_asking_another
+from accord.client.given import checked_text
 from accord.client.transport import Reply, ServerUnusable, Transport
 from accord.errors import AccordError, NobodyAnswered, UsageError
 from accord.model.names import DigestPrefix, FilePath
@@ -127,9 +128,9 @@ def files_target(path: FilePath, *, version: str | None = None, verify: str | No
     """The address of a file on any server. Raises `InvalidQuery` for a version that names none."""
     query = {}
     if version is not None:
-        query["version"] = "blake3:" + DigestPrefix(version)
+        query["version"] = "blake3:" + DigestPrefix(checked_text("version", version))
     if verify is not None and verify != "stat":
-        query["verify"] = verify
+        query["verify"] = checked_text("kind of verification", verify)
     return "/files/" + quote(path) + ("?" + urlencode(query) if query else "")
 
 
@@ -138,7 +139,7 @@ def _said(reason: str | AccordError) -> str:
 
 
 def _server_url(text: str) -> str:
-    stripped = text.strip().rstrip("/")
+    stripped = checked_text("server address", text).strip().rstrip("/")
     try:
         parts = urlsplit(stripped)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

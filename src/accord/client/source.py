@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Final, cast
 
 from blake3 import blake3
 
+from accord.client.given import checked_local
 from accord.errors import AccordError, UsageError
 from accord.model.names import Digest
 
@@ -75,7 +76,7 @@ class Passing:
 
     def cut(self, piece: bytes) -> Iterator[bytes]:
         """Huge pieces are handed over in blocks; empty ones mean nothing."""
-        view = memoryview(piece)
+        view = memoryview(_bytes(piece))
         for start in range(0, len(view), BLOCK_BYTES):
             block = bytes(view[start : start + BLOCK_BYTES]) if len(view) > BLOCK_BYTES else piece
             if self._hasher is not None:
@@ -180,7 +181,7 @@ class StreamSource(Source):
             if self._start is not None:
                 self._file.seek(self._start)
             while piece := self._file.read(BLOCK_BYTES):
-                yield piece
+                yield _bytes(piece)
         except OSError as error:
             raise unreadable(getattr(self._file, "name", "the content"), error) from error
 
@@ -230,7 +231,7 @@ def source_of(content: Content) -> Source:
         case str():
             raise UsageError("Text is no content: encode it, or name a file with pathlib.Path.")
         case os.PathLike():
-            path = Path(content)
+            path = checked_local(content)
             return FileSource(path) if path.is_file() or not path.exists() else _special(path)
         case AsyncIterable():
             return AsyncIterableSource(content)
@@ -251,6 +252,13 @@ def rfc3339(at_ns: int) -> str:
 
 def unreadable(name: object, error: OSError) -> AccordError:
     return AccordError(f"{name}: {error.strerror or error}.", extra={"errno": error.errno})
+
+
+def _bytes(piece: object) -> bytes:
+    """Also of a file that was opened for text, where the type said otherwise."""
+    if not isinstance(piece, bytes | bytearray | memoryview):
+        raise UsageError(f"Content is read in pieces of bytes, and not of the type {type(piece).__name__}.")
+    return piece  # type: ignore[return-value]
 
 
 def _is_special(file: BinaryIO) -> bool:

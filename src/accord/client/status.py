@@ -13,9 +13,11 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from accord.client.answers import error_of
+from accord.client.given import checked_text
 from accord.client.listing import Listing
 from accord.client.results import Verdict, decode
 from accord.client.session import Session, exhausted, read_document
+from accord.client.transfer import checked_path, checked_prefix
 from accord.client.transport import ServerUnusable
 from accord.engine.overview import Overview
 from accord.errors import AccordError, WriteUnclear
@@ -86,7 +88,10 @@ async def status(session: Session, prefix: Prefix) -> Overview:
 async def order(session: Session, work: str, scope: str, servers: Collection[str]) -> Ordered:
     """Given once: to the next server only where one was never reached, as work begun twice is done twice. Raises `Unavailable` where no
     server took the order, `WriteUnclear` where that cannot be known."""
-    query = ({"scope": scope} if scope else {}) | ({"on": ",".join(servers)} if servers else {})
+    checked_text("scope", scope)
+    place = checked_prefix(scope) if not scope or scope.endswith("/") else checked_path(scope)
+    names = [ServerName(checked_text("server's name", name)) for name in servers]
+    query = ({"scope": place} if place else {}) | ({"on": ",".join(names)} if names else {})
     target = f"/status/{work}" + ("?" + urlencode(query, quote_via=quote) if query else "")
     failures: list[tuple[str, str | AccordError]] = []
     for server in session.in_turn:
@@ -114,7 +119,7 @@ def _unclear(server: str, work: str, reason: str) -> WriteUnclear:
 
 def differences(session: Session, prefix: Prefix, kinds: Collection[str]) -> Listing[DifferingPath]:
     """`kinds` are verdicts, and `estranged`; without any, all."""
-    target = "/status/paths" + _query(prefix=prefix, kind=",".join(kinds))
+    target = "/status/paths" + _query(prefix=prefix, kind=",".join(checked_text("kind", kind) for kind in kinds))
     return Listing(session, target, lambda line: decode(DifferingPath, line), lambda one: one.path.encode())
 
 

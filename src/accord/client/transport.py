@@ -19,6 +19,7 @@ import httpcore2
 import httpx2
 
 from accord.client.expect import Backend, async_backend
+from accord.errors import UsageError
 
 CONNECT_TIMEOUT_S: Final = 5.0
 READ_TIMEOUT_S: Final = 30.0
@@ -104,7 +105,8 @@ class BlockingTransport:
     async def submit(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None, patience_s: float
     ) -> Reply:
-        assert body is None or isinstance(body, Iterable)
+        if body is not None and not isinstance(body, Iterable):
+            raise UsageError("Asynchronous content can be read by AsyncClient only.")
         content = None if body is None else _generated(body)
         timeout = _timeout(self._timeout_s, patience_s)
         try:

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 from accord.client import reading
 from accord.client.answers import error_of, worth_asking_another
 from accord.client.expect import EXPECTED
+from accord.client.given import checked_field, checked_text
 from accord.client.results import Written, decode
 from accord.client.session import Answered, Session, exhausted, files_target, read_document
 from accord.client.source import Progress, Source
@@ -39,12 +40,12 @@ _DONE: Final = (200, 201)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a writer demands and says. `if_match`: a digest or several, one of which must be current, or `*`; `is_new`: there must be no
-    file (`If-None-Match: *`); `context`: the token of the answer that the writer has seen."""
+    """What a writer demands and says. `if_match`: a digest or several, one of which must be current, or `*`; `if_none_match`: `*`, as
+    there must be no file; `context`: the token of the answer that the writer has seen."""
 
     context: str | None = None
     if_match: str | Collection[str] | None = None
-    is_new: bool = False
+    if_none_match: str | None = None
     modified: datetime | str | None = None
     executable: bool | None = None
     author: str | None = None
@@ -208,23 +209,28 @@ def _headers(options: Options) -> dict[str, str]:
     """Raises `InvalidQuery`, `UsageError`."""
     headers = {}
     if options.context is not None:
-        headers["Accord-Context"] = options.context
+        headers["Accord-Context"] = checked_field("context", options.context)
     if options.if_match is not None:
         given = [options.if_match] if isinstance(options.if_match, str) else options.if_match
+        if not given:
+            raise UsageError("`if_match` names no digest, so that nothing could match.")
         headers["If-Match"] = ", ".join(_etag(one) for one in given)
-    if options.is_new:
+    if options.if_none_match is not None:
+        if options.if_none_match != "*":
+            raise UsageError("`if_none_match` can be '*' only: there must be no file.")
         headers["If-None-Match"] = "*"
     if options.modified is not None:
         headers["Accord-Modified"] = _moment(options.modified)
     if options.author is not None:
-        headers["Accord-Author"] = quote(options.author, safe="")
+        headers["Accord-Author"] = quote(checked_text("author", options.author), safe="")
     if options.message is not None:
-        headers["Accord-Message"] = quote(options.message, safe="")
+        headers["Accord-Message"] = quote(checked_text("message", options.message), safe="")
     return headers
 
 
 def _etag(text: str) -> str:
     """A whole digest: the beginning of one would match more than was seen."""
+    checked_text("digest of `if_match`", text)
     if text == "*":
         return "*"
     try:
@@ -234,8 +240,8 @@ def _etag(text: str) -> str:
 
 
 def _moment(at: datetime | str) -> str:
-    if isinstance(at, str):
-        return at
+    if not isinstance(at, datetime):
+        return checked_field("modified time", at)
     if at.tzinfo is None:
         raise UsageError("A modified time needs a time zone.")
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
