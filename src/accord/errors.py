@@ -25,6 +25,7 @@ AccordError                         500     1   (status, exit code)
 ├── RequestTooSlow                  408     1
 ├── UriTooLong                      414     2
 ├── HeadersTooLarge                 431     2
+├── AlreadyThere                    500     1   a file on the client's disk was not to be overwritten
 ├── WriteUnclear                    500     1   nobody knows whether it was done; trying again may do it twice
 ├── ForeignError                    500     1   an answer that is no Accord server's
 ├── Unavailable                     503     3   an answer is not to be had now; trying again may help
@@ -176,6 +177,12 @@ class UriTooLong(AccordError):
 
 class HeadersTooLarge(AccordError):
     type, title, status, exit_code = "headers-too-large", "Request Headers Too Large", 431, 2
+
+
+class AlreadyThere(AccordError):
+    """On the client's own disk, and whoever downloads asked for nothing to be overwritten."""
+
+    type, title = "already-there", "There Already"
 
 
 class WriteUnclear(AccordError):

@@ -16,7 +16,7 @@ import pytest
 import accord
 from accord.client.download import GATHER_BYTES
 from accord.client.parts import Part
-from accord.errors import AccordError, IntegrityError, NotFound, NotSaved, Unavailable, UsageError
+from accord.errors import AccordError, AlreadyThere, IntegrityError, NotFound, NotSaved, Unavailable, UsageError
 from tests.client.scripted import MODIFIED_NS, Fault, Script, Serve, digest_of
 
 LONG = bytes(range(256)) * 4096
@@ -137,7 +137,7 @@ def test_nothing_is_left_of_a_file_that_does_not_exist(serve: Serve, tmp_path: P
 
 def test_no_clobber_leaves_a_file_alone(long: tuple[Script, str], tmp_path: Path) -> None:
     (tmp_path / "long.bin").write_bytes(b"mine")
-    with accord.Client(long[1]) as client, pytest.raises(AccordError, match="is there already"):
+    with accord.Client(long[1]) as client, pytest.raises(AlreadyThere, match="is there already"):
         client.download("folder/long.bin", tmp_path, clobber=False)
     assert (tmp_path / "long.bin").read_bytes() == b"mine"
 

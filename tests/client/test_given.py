@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,23 @@ def test_asynchronous_pieces_need_the_client_with_a_loop(serve: Serve) -> None:
 def test_an_address_that_is_no_text() -> None:
     with pytest.raises(UsageError):
         Client(f"http://{NO_TEXT}")
+
+
+def test_a_client_may_be_closed_twice() -> None:
+    client = Client("http://127.0.0.1:1")
+    client.close()
+    client.close()
+
+
+@pytest.mark.parametrize("face", [Client, AsyncClient])
+def test_every_public_name_says_what_it_does(face: type) -> None:
+    silent = [name for name, what in vars(face).items() if not name.startswith("_") and not what.__doc__]
+    assert silent == []
+
+
+def test_both_faces_promise_the_same() -> None:
+    """But for how a loop is written, and what only a loop has."""
+    raised = re.compile(r"`([A-Z]\w+)`")
+    for name, what in vars(AsyncClient).items():
+        if not name.startswith("_"):
+            assert raised.findall(what.__doc__) == raised.findall(vars(Client)[name].__doc__), name

@@ -39,7 +39,8 @@ class Saving:
 
 
 async def download(session: Session, saving: Saving) -> Download:
-    """Raises what `open_transfer` does; `IntegrityError` if it was wrong twice; `StoreFailed` with the operating system's words."""
+    """Raises what `open_transfer` does; `IntegrityError` if it was wrong twice; `NotSaved` with the operating system's words;
+    `AlreadyThere`."""
     perform = session.transport.perform
     destination = await perform(settle, saving.destination, saving.wanted.path.name)
     if await perform(_is_special, destination):

@@ -22,7 +22,7 @@ from blake3 import blake3
 
 from accord.client.given import checked_local
 from accord.client.transfer import Held
-from accord.errors import AccordError, NotSaved, UsageError
+from accord.errors import AccordError, AlreadyThere, NotSaved, UsageError
 from accord.model.names import Digest
 
 PART_SUFFIX: Final = ".accord-part"
@@ -214,8 +214,8 @@ def _nanoseconds(modified: str) -> int:
     return whole + (int(digits[1].ljust(9, "0")[6:9]) if digits else 0)
 
 
-def exists(destination: Path) -> AccordError:
-    return AccordError(
+def exists(destination: Path) -> AlreadyThere:
+    return AlreadyThere(
         f"{destination} is there already, and was not overwritten.", extra={"destination": str(destination)}
     )
 
