@@ -200,8 +200,8 @@ async def _unclear(session: Session, write: _Write, reason: str) -> WriteUnclear
 def _target(path: FilePath, options: Options) -> str:
     if options.min_copies is None:
         return files_target(path)
-    if options.min_copies < 1:
-        raise UsageError("At least one copy is needed.")
+    if not isinstance(options.min_copies, int) or options.min_copies < 1:
+        raise UsageError("At least one copy is needed, and a whole number of them.")
     return files_target(path) + "?" + urlencode({"min_copies": options.min_copies})
 
 
@@ -212,6 +212,8 @@ def _headers(options: Options) -> dict[str, str]:
         headers["Accord-Context"] = checked_field("context", options.context)
     if options.if_match is not None:
         given = [options.if_match] if isinstance(options.if_match, str) else options.if_match
+        if not isinstance(given, Collection):
+            raise UsageError(f"`if_match` is a digest or several, and not of the type {type(given).__name__}.")
         if not given:
             raise UsageError("`if_match` names no digest, so that nothing could match.")
         headers["If-Match"] = ", ".join(_etag(one) for one in given)
