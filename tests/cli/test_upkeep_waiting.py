@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from accord.cli import upkeep_waiting
+from accord.cli.app import run
+from accord.cli.options import Common
 from accord.cli.outcomes import FoundNow, RunState, ServerRun, Upkeep
 from accord.cli.status_lines import counts_line, finding_rows, server_row, upkeep_lines
 from accord.cli.upkeep import worst_of
 from accord.cli.upkeep_waiting import LOST_AFTER_S, Waiting, fate_of
 from accord.client.results import ServerReport, Verdict
+from accord.client.session import NobodyAnswered
 from accord.client.status import Ordered, OrderedServer
 from accord.engine.overview import Overview, ServerLine, ServerStatus, Standing
 from accord.engine.progress import HealProgress, RunProgress, SyncProgress
@@ -113,6 +117,54 @@ def test_a_sync_that_may_mend_nothing_is_not_waited_for() -> None:
 def test_a_sync_of_a_server_without_peers_is_done_at_once() -> None:
     waiting = Waiting(ordered("sync", server2="refused"))
     assert states(waiting.look(seen(status(sync=(), peers=()), None), 0)) == ["done", "unreachable"]
+
+
+# --- nobody can be asked ---
+
+
+class Restarted:
+    """A client of one server, which is away for `away_s` seconds of a clock of its own; it stands for the module `time`, too."""
+
+    def __init__(self, away_s: float) -> None:
+        self.away_s = away_s
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    def status(self, _prefix: str) -> Overview:
+        if 0 < self.now_s <= self.away_s:
+            raise NobodyAnswered("No server could be asked: http://a (connection refused).")
+        return seen(status(scan=ENDED if self.now_s else UNDER_WAY), None)
+
+    def scan(self, _scope: str, *, servers: tuple[str, ...]) -> Ordered:
+        return ordered(server2="refused")
+
+    def findings(self, _prefix: str, *, order: int) -> tuple[FoundNow, ...]:
+        return ()
+
+    def __enter__(self) -> Restarted:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("away_s", [LOST_AFTER_S - 1, LOST_AFTER_S + 1])
+def test_the_only_server_that_is_asked_may_come_back_too(
+    away_s: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Restarted(away_s)
+    monkeypatch.setattr(upkeep_waiting, "time", asked)
+    monkeypatch.setattr(Common, "client", lambda _self: asked)
+    assert run(["scan"]) == 3, "server2 had no part in it"
+    told = capsys.readouterr()
+    comes_back = away_s < LOST_AFTER_S
+    assert ("server1  scanned 4 files" in told.out) is comes_back
+    assert ("As far as is known, the scan goes on: `accord status` tells how far it is." in told.err) is not comes_back
 
 
 # --- what it comes to ---

@@ -154,8 +154,10 @@ def sync(
 def _perform(work: Work, path: str, on: tuple[str, ...], wait: bool, common: Common) -> int:
     from accord.cli.outcomes import Upkeep
     from accord.cli.upkeep_waiting import not_begun, waited
+    from accord.errors import Unavailable
 
     out = common.output()
+    goes_on = f"the {work} goes on: `accord status` tells how far it is"
     with common.client() as client:
         scope = _scope(client, path)
         try:
@@ -171,7 +173,10 @@ def _perform(work: Work, path: str, on: tuple[str, ...], wait: bool, common: Com
         try:
             servers, overview = waited(client, ordered, json=common.json)
         except KeyboardInterrupt:
-            out.note(f"the {work} goes on: `accord status` tells how far it is")
+            out.note(goes_on)
+            raise
+        except Unavailable as error:
+            error.detail += f" As far as is known, {goes_on}."
             raise
         done = _report(client, ordered, servers, overview)
     out.upkeep(done)

@@ -1,7 +1,8 @@
 """Waiting until ordered work has ended on every server: they are asked for their status again and again, a little less often each time.
 
-A server tells of a run by the number that it was ordered with. One that cannot be asked for a while may come back; one that was
-restarted has forgotten what it had not begun. Drawing is rich's part, and only where somebody watches.
+A server tells of a run by the number that it was ordered with. One that cannot be asked for a while may come back, also where it is the
+only one that is asked; one that was restarted has forgotten what it had not begun. Drawing is rich's part, and only where somebody
+watches.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from accord.cli.outcomes import RunState, ServerRun
 from accord.cli.progress import is_watched
+from accord.errors import Unavailable
 from accord.model.verdict import Kind, State
 
 if TYPE_CHECKING:
@@ -47,16 +49,24 @@ def folder_of(scope: str) -> str:
 
 
 def waited(client: Client, ordered: Ordered, *, json: bool) -> tuple[tuple[ServerRun, ...], Overview]:
-    """What became of the order on every server, and the status at the end."""
+    """What became of the order on every server, and the status at the end. Raises `Unavailable` once nobody could be asked for
+    `LOST_AFTER_S`, and at once what a server refuses."""
     waiting = Waiting(ordered)
     pause_s = FIRST_PAUSE_S
+    answered_at_s = time.monotonic()
     with _shown(ordered, json=json) as tell:
         while True:
-            overview = client.status(folder_of(ordered.scope))
-            tell(overview)
-            runs = waiting.look(overview, time.monotonic())
-            if runs is not None:
-                return runs, overview
+            try:
+                overview = client.status(folder_of(ordered.scope))
+            except Unavailable:
+                if time.monotonic() - answered_at_s >= LOST_AFTER_S:
+                    raise
+            else:
+                answered_at_s = time.monotonic()
+                tell(overview)
+                runs = waiting.look(overview, answered_at_s)
+                if runs is not None:
+                    return runs, overview
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
 
