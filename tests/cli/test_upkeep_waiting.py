@@ -43,7 +43,8 @@ def line(name: str, told: ServerStatus | None, **more: Any) -> ServerLine:
 
 def seen(first: ServerStatus | None, second: ServerStatus | None, **more: Any) -> Overview:
     lines = (line("server1", first), line("server2", second, reason=None if second else "went away"))
-    return Overview(cluster="home", server="server1", prefix="", kinds={}, rivals=0, servers=lines, **more)
+    blank = {"cluster": "home", "server": "server1", "prefix": "", "kinds": {}, "rivals": 0}
+    return Overview(servers=lines, **{**blank, **more})
 
 
 def states(runs: tuple[ServerRun, ...] | None) -> list[RunState] | None:

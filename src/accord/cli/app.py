@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from accord.cli.exit_codes import FAILED, INTERRUPTED, OK
+
 if TYPE_CHECKING:
     from cyclopts import App
 
@@ -46,8 +48,6 @@ STDIN: Final = "/dev/stdin"
 STDOUT: Final = "/dev/stdout"
 _DASH: Final = {"get": STDOUT, "put": STDIN, "resolve": STDIN}
 """What `-` stands for: the parser takes a bare `-` for an option that it does not know."""
-
-EXIT_INTERRUPTED: Final = 130
 
 HELP: Final = """Keep the same files on several servers, and learn the truth about the copies.
 
@@ -91,8 +91,6 @@ def main() -> None:
 
 def run(tokens: Sequence[str]) -> int:
     """One command from its words to its exit code."""
-    from accord.errors import AccordError
-
     try:
         code = _told(tokens)
         sys.stdout.flush()
@@ -100,12 +98,12 @@ def run(tokens: Sequence[str]) -> int:
     except BrokenPipeError:
         # Whoever read our output has had enough (`| head`): nothing went wrong.
         hush(sys.stdout)
-        return 0
+        return OK
     except OSError as error:
         # Servers and files that a command works on have errors of their own: this is our output, mostly, on a full disk.
         sys.stderr.write(f"accord: {error.filename or 'the output'}: {error.strerror or error}\n")
         hush(sys.stdout)
-        return AccordError.exit_code
+        return FAILED
 
 
 def _told(tokens: Sequence[str]) -> int:
@@ -118,7 +116,7 @@ def _told(tokens: Sequence[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("\naccord: interrupted\n")
-        return EXIT_INTERRUPTED
+        return INTERRUPTED
 
 
 def _perform(tokens: Sequence[str]) -> int:
@@ -131,7 +129,7 @@ def _perform(tokens: Sequence[str]) -> int:
         raise _usage(tokens, error) from error
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
-    return result if isinstance(result, int) else 0
+    return result if isinstance(result, int) else OK
 
 
 def _without_dash(tokens: Sequence[str]) -> list[str]:

@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from accord.cli.exit_codes import OK, RIVALS, SILENT
 from accord.errors import RivalVersions
 from accord.model.verdict import Kind
 
 if TYPE_CHECKING:
     from accord.client.results import Written
 
-_SILENT, _RIVALS = 3, 6
-
 
 def exit_code_of(written: Written) -> int:
     """What a command that made this change ends with: it is made in any case."""
     if written.result.verdict is Kind.DIVERGED:
-        return _RIVALS
-    return _SILENT if written.missing else 0
+        return RIVALS
+    return SILENT if written.missing else OK
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from accord.cli.exit_codes import SILENT, worst
 from accord.cli.options import DEFAULT_JOBS, DEFAULT_TIMEOUT_S, Common, Jobs, checked_jobs
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from accord.cli.output import Output
     from accord.client.compare import Comparing
     from accord.client.results import Relation
-
-_SILENT = 3
 
 
 def app_command(app: App) -> None:
@@ -96,7 +95,6 @@ def _report(sides: tuple[Side, Side], comparing: Comparing, every: bool, out: Ou
     from accord.cli import words
     from accord.cli.lines import SYMBOLS
     from accord.cli.outcomes import CheckSummary
-    from accord.cli.trees import worst
     from accord.client.compare import compare
 
     counts: Counter[Relation] = Counter()
@@ -112,7 +110,7 @@ def _report(sides: tuple[Side, Side], comparing: Comparing, every: bool, out: Ou
     bar.all_known()
     for side in sides:
         if side.silent:
-            codes.add(_SILENT)
+            codes.add(SILENT)
             out.note(f"{side.title}: could not ask {words.names(side.silent)}: what only they have is not compared")
     code = worst(codes)
     out.checked(CheckSummary({result: counts[result] for result in SYMBOLS if counts[result]}, code))

@@ -12,6 +12,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from accord.cli.exit_codes import OK
+
 
 def app_command(app: App) -> None:
     config = App(name="config", help="See what a server would be told, and make keys.")
@@ -44,7 +46,7 @@ def show(
     if as_json:
         settings = {name: {"value": value, "origin": origin} for name, value, origin in loaded.shown()}
         print(json.dumps({"settings": settings, "warnings": list(loaded.warnings)}, ensure_ascii=False))
-        return 0
+        return OK
     rows = [
         (name, str(value).lower() if isinstance(value, bool) else str(value), origin)
         for name, value, origin in loaded.shown()
@@ -54,7 +56,7 @@ def show(
         print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
     for warning in loaded.warnings:
         print(f"warning: {warning}")
-    return 0
+    return OK
 
 
 def new_key(file: Annotated[Path, Parameter(name="FILE")], /) -> int:
@@ -70,4 +72,4 @@ def new_key(file: Annotated[Path, Parameter(name="FILE")], /) -> int:
 
     new_key_file(expanded(file))
     print(f"A new key is in {file}. Copy it to every machine of the cluster, and name it as key_file.")
-    return 0
+    return OK

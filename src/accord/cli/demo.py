@@ -12,6 +12,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from accord.cli.exit_codes import FAILED, OK
+
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 """A closed terminal leaves nothing behind either."""
 
@@ -41,11 +43,11 @@ def demo(*, once: Annotated[bool, Parameter(name="--once", negative=(), show_def
 
     before = {ending: signal.signal(ending, terminate) for ending in _ENDINGS}
     try:
-        return 0 if run_demo(Console(highlight=False, soft_wrap=True), once=once) else 1
+        return OK if run_demo(Console(highlight=False, soft_wrap=True), once=once) else FAILED
     except KeyboardInterrupt:
         if once:
             raise
-        return 0
+        return OK
     finally:
         for ending, handler in before.items():
             signal.signal(ending, handler)

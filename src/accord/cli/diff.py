@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 from msgspec.structs import replace
 
+from accord.cli.exit_codes import OK, RIVALS, SILENT
 from accord.cli.options import DEFAULTS, Common
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 MAX_TEXT_BYTES = 16 * 1024 * 1024
 """Larger versions are compared by size and digest only: lines are compared in memory."""
-
-_DIFFER = 6
 
 
 def app_command(app: App) -> None:
@@ -67,9 +66,9 @@ def diff(path: str, a: str | None = None, b: str | None = None, /, *, common: Co
     if not comparison.identical:
         if verdict.silent and a is None:
             out.note(f"{path}: {words.silence(verdict.silent)}, which may have another version")
-        return _DIFFER
+        return RIVALS
     out.note(f"{path}: {'the two are the same version' if a else words.sentence(verdict)}")
-    return 3 if verdict.silent and a is None else 0
+    return SILENT if verdict.silent and a is None else OK
 
 
 def _refuse_without_content(verdict: Verdict) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from accord.cli.app import STDOUT
+from accord.cli.exit_codes import OK, SILENT, worst
 from accord.cli.getting import Choices, get_one
 from accord.cli.options import DEFAULT_JOBS, DEFAULTS, Common, DryRun, Jobs, Recursive, Verify, checked_jobs
 
@@ -50,7 +51,7 @@ def get(
     then a number is added.
 
     A file that was delivered while some server could not be asked is exit code 0 with a note on stderr; with --strict it is 3. Of
-    several paths, the first failure gives the exit code, and the others are fetched all the same.
+    several paths, each is tried, whatever becomes of the others, and the exit code is that of the worst.
 
     With --recursive, everything below PREFIX is saved in FOLDER, several files at a time. What is there already, by its digest, is
     skipped, and an interrupted run that is started again finishes the rest. Nothing is written through links. What failed is named,
@@ -96,7 +97,7 @@ def get(
     if dry_run:
         for path in sources:
             common.output().note(f"would save {path} in {destination}")
-        return 0
+        return OK
     out = common.output()
     with common.client() as client:
         if destination == STDOUT:
@@ -138,7 +139,7 @@ def _get_each(
     from accord.errors import AccordError
 
     results: list[Fetched] = []
-    code = 0
+    codes: set[int] = set()
     for path in sources:
         try:
             result, outcome = get_one(client, path, destination, choices, out, watch)
@@ -148,17 +149,17 @@ def _get_each(
                 raise
             out.error(error)
             outcome = error.exit_code
-        code = code or outcome
-    return results, code
+        codes.add(outcome)
+    return results, worst(codes)
 
 
 def _to_stdout(client: Client, sources: tuple[str, ...], choices: Choices, common: Common) -> int:
     from accord.cli import words
-    from accord.errors import Unavailable, UsageError
+    from accord.errors import UsageError
 
     if common.json:
         raise UsageError("`-` writes the files themselves to stdout, where --json has no place.")
-    code = 0
+    code = OK
     for path in sources:
         with client.stream(path, version=choices.version, verify=choices.verify) as stream:
             for block in stream:
@@ -167,6 +168,6 @@ def _to_stdout(client: Client, sources: tuple[str, ...], choices: Choices, commo
             common.output().note(words.handover(path, one))
         if stream.verdict.silent and choices.verify != "none":
             common.output().note(f"{path}: {words.silence(stream.verdict.silent)}")
-            code = Unavailable.exit_code if choices.strict else code
+            code = SILENT if choices.strict else code
     sys.stdout.buffer.flush()
     return code

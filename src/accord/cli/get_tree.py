@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accord.cli.exit_codes import OK, RIVALS
 from accord.cli.getting import Choices, get_one
 from accord.cli.options import Common
 from accord.cli.outcomes import TreeItem
@@ -59,7 +60,7 @@ class Getting:
         if is_one and there is not None and there.st_size == version.size and digest_of_file(target) == version.digest:
             return TreeItem("same", entry.path, str(target), version.size)
         if self.dry_run:
-            return TreeItem("would save", entry.path, str(target), version.size, exit_code=0 if is_one else 6)
+            return TreeItem("would save", entry.path, str(target), version.size, exit_code=OK if is_one else RIVALS)
         fetched, code = get_one(
             client, entry.path, str(target), self.choices, self.out, lambda _title: nullcontext(progress)
         )

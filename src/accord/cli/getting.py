@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accord.cli.exit_codes import OK, SILENT
 from accord.cli.options import Verify
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def get_one(
 
     from accord.cli import words
     from accord.cli.outcomes import Fetched, SavedFile
-    from accord.errors import RivalVersions, Unavailable
+    from accord.errors import RivalVersions
 
     try:
         with progress_of(path) as progress:
@@ -62,7 +63,7 @@ def get_one(
     silent = saved.verdict.silent if choices.verify != "none" else ()
     if silent:
         out.note(f"{path}: {words.silence(silent)}")
-    code = Unavailable.exit_code if silent and choices.strict else 0
+    code = SILENT if silent and choices.strict else OK
     return Fetched(saved.path, saved.verdict, (file,)), code
 
 

@@ -9,9 +9,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from accord.cli.exit_codes import OK, SILENT
 from accord.cli.options import DEFAULTS, UNSIGNED, Common, Signed
-
-_SILENT = 3
 
 
 def app_command(app: App) -> None:
@@ -47,7 +46,7 @@ def log(path: str, /, *, common: Common = DEFAULTS) -> int:
     if history.silent:
         told = (f"{one.name} ({one.reason})" if one.reason else one.name for one in history.silent)
         out.note(f"{path}: could not ask {words.names(told)}: what only they remember is missing")
-    return _SILENT if history.silent else 0
+    return SILENT if history.silent else OK
 
 
 def restore(

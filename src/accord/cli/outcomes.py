@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from accord.cli.exit_codes import OK
 from accord.client.results import Handover, Relation, Verdict, Written
 from accord.client.status import OddCopy
 from accord.engine.progress import RunProgress, SyncProgress
@@ -80,7 +81,7 @@ class TreeItem(msgspec.Struct, frozen=True, omit_defaults=True):
     fetched: Fetched | None = None
     reason: str | None = None
     problem: dict[str, Any] | None = None
-    exit_code: int = 0
+    exit_code: int = OK
 
 
 class TreeSummary(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from typing import Any
 from cyclopts import App
 
 from accord.cli.app import STDIN
+from accord.cli.exit_codes import OK
 from accord.cli.options import (
     DEFAULT_JOBS,
     DEFAULTS,
@@ -87,7 +88,7 @@ def put(
     target = _target(source, path)
     if dry_run:
         common.output().note(f"would store {source} as {target}")
-        return 0
+        return OK
     return _put_one(source, target, {**guard.options(), **signed.options()}, common)
 
 

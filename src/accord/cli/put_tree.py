@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from accord.cli.exit_codes import FAILED, OK
 from accord.cli.options import Common, Guard, Signed
 from accord.cli.outcomes import TreeItem
 
@@ -55,7 +56,7 @@ class Putting:
                 "failed" if local.is_failure else "skipped",
                 local=_shown(local),
                 reason=local.reason,
-                exit_code=int(local.is_failure),
+                exit_code=FAILED if local.is_failure else OK,
             )
         path = self.prefix + local.name
         try:

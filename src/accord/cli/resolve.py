@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from accord.cli.app import STDIN
+from accord.cli.exit_codes import OK, SILENT, worst
 from accord.cli.options import DEFAULTS, UNSIGNED, Common, DryRun, Signed
 
 if TYPE_CHECKING:
@@ -127,11 +128,11 @@ def _literally(client: Client, path: str, wanted: Wanted) -> tuple[Resolved, int
 
 def _each(client: Client, listed: tuple[list[str], bool], wanted: Wanted, out: Output, bar: Bar) -> int:
     from accord.cli.bar import known
-    from accord.cli.trees import shown, worst
+    from accord.cli.trees import shown
     from accord.errors import AccordError
 
     paths, silent = listed
-    codes = {3 if silent else 0}
+    codes = {SILENT if silent else OK}
     for path in known(paths, bar):
         try:
             with bar.file(path):
@@ -161,7 +162,7 @@ def _one(client: Client, path: str, wanted: Wanted) -> tuple[Resolved, int]:
         )
     choice = _choice(client, verdict, wanted)
     if wanted.dry_run:
-        return Resolved(verdict.path, choice.words, None), 0
+        return Resolved(verdict.path, choice.words, None), OK
     written = _make(client, verdict, choice, wanted.signed)
     return Resolved(verdict.path, choice.words, written), exit_code_of(written)
 
@@ -196,7 +197,6 @@ def _undo(client: Client, verdict: Verdict, wanted: Wanted) -> tuple[Resolved, i
     """Each former rival is written anew with what is seen *now*: the first supersedes the choice, and the others, which have not seen
     the first, become its rivals. That is the state before, as new versions."""
     from accord.cli import words
-    from accord.cli.changes import exit_code_of
     from accord.cli.outcomes import Resolved
     from accord.errors import Conflict
     from accord.model.verdict import Kind
@@ -206,7 +206,7 @@ def _undo(client: Client, verdict: Verdict, wanted: Wanted) -> tuple[Resolved, i
     told = f"took back '{event.message}' of {words.moment(event.at)}: " if event.message else "took back the choice: "
     told += " and ".join(words.short(digest) if digest is not None else "the deletion" for digest in rivals)
     if wanted.dry_run:
-        return Resolved(verdict.path, told, None), 0
+        return Resolved(verdict.path, told, None), OK
     options = wanted.signed.options()
     options["message"] = wanted.signed.message or f"undone: {event.message or 'the choice'}"
     written: Written | None = None
@@ -219,7 +219,7 @@ def _undo(client: Client, verdict: Verdict, wanted: Wanted) -> tuple[Resolved, i
         silent = silent or bool(written.missing)
     if written is None or (len(rivals) > 1 and written.result.verdict is not Kind.DIVERGED):
         raise Conflict(f"The rivals of {verdict.path} could not be brought back; `accord log` shows them all.")
-    return Resolved(verdict.path, told, written, undone=True), 3 if silent or exit_code_of(written) == 3 else 0
+    return Resolved(verdict.path, told, written, undone=True), SILENT if silent else OK
 
 
 def _last_choice(client: Client, verdict: Verdict) -> Event:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Group, Parameter
 
+from accord.cli.exit_codes import OK
+
 if TYPE_CHECKING:
     from accord.config import Flags
 
@@ -151,7 +153,7 @@ def serve(
     loaded = load_config(file, _flags(me, root, listen, peer, settings), os.environ)
     configure_logging(LogForm(log))
     serve_blocking(loaded, me)
-    return 0
+    return OK
 
 
 def _only_name(file: Path | None) -> str:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from accord.cli.exit_codes import INTEGRITY, NOT_FOUND, OK, RIVALS, SILENT
 from accord.cli.options import DEFAULTS, Common, Verify
 from accord.model.verdict import Kind, State
 
 if TYPE_CHECKING:
     from accord.client.blocking import Client
     from accord.client.results import ListedServer, ServerReport, Verdict
-
-OK, SILENT, NOT_FOUND, RIVALS, INTEGRITY = 0, 3, 5, 6, 8
 
 
 def app_command(app: App) -> None:

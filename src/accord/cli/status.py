@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from accord.cli.exit_codes import INTEGRITY, NOT_FOUND, RIVALS, SILENT, worst
 from accord.cli.options import DEFAULTS, Common
 
 if TYPE_CHECKING:
     from accord.client.blocking import Client
     from accord.engine.overview import Overview
 
-_OK, _SILENT, _NOT_FOUND, _RIVALS, _DAMAGED = 0, 3, 5, 6, 8
 PathKind = Literal["diverged", "stale", "partial", "damaged", "missing", "unverified", "unknown", "estranged", "clash"]
 
 
@@ -34,8 +34,8 @@ def status(
     """Show how the servers stand: reachable, in sync or how far behind, what they do, and how many files have which verdict.
 
     It is answered from what the servers know, without looking at any file. With --paths, every path whose copies do not agree is one
-    line, with a verdict that is taken now. Exit code 6 if there are rival versions, 8 if something is damaged or lost and nobody has
-    a good copy, 3 if a server cannot be asked, 5 if nobody knows anything in the folder, else 0.
+    line, with a verdict that is taken now. Exit code 8 if something is damaged or lost and nobody has a good copy, else 6 if there are
+    rival versions, else 3 if a server cannot be asked, else 5 if nobody knows anything in the folder, else 0.
 
     Examples:
 
@@ -66,16 +66,19 @@ def status(
 
 
 def exit_code_of(overview: Overview) -> int:
-    """Rivals come first: they wait for somebody's choice. What is damaged or lost everywhere waits for a backup."""
+    """Of several, the worst. That nobody knows a folder is only certain once all could be asked."""
     from accord.model.verdict import Kind
 
+    codes: set[int] = set()
     if overview.rivals:
-        return _RIVALS
+        codes.add(RIVALS)
     if overview.kinds.get(Kind.DAMAGED.value) or overview.kinds.get(Kind.MISSING.value):
-        return _DAMAGED
+        codes.add(INTEGRITY)
     if not all(line.reachable for line in overview.servers):
-        return _SILENT
-    return _NOT_FOUND if is_unknown_folder(overview) else _OK
+        codes.add(SILENT)
+    elif is_unknown_folder(overview):
+        codes.add(NOT_FOUND)
+    return worst(codes)
 
 
 def is_unknown_folder(overview: Overview) -> bool:

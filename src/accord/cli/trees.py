@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from accord.cli.app import EXIT_INTERRUPTED, hush
+from accord.cli.app import hush
+from accord.cli.exit_codes import INTERRUPTED, SILENT, worst
 from accord.cli.outcomes import TreeItem, TreeSummary
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 Shown = TypeVar("Shown")
 
 PRIVATE_FOLDER: Final = ".accord"
-_WORST_FIRST: Final = (1, 8, 4, 2, 6, 5, 3, 0)
-"""Exit codes: what went wrong here counts before what the servers said, and rivals before what is missing or silent."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +108,14 @@ def failed(error: AccordError, *, path: str | None = None, local: str | None = N
 def report(items: Iterator[TreeItem], out: Output, *, silent: bool = False) -> int:
     """Shows each as it is done, then how many there were. `silent`: some server could not be asked. Returns the exit code."""
     counts: Counter[Deed] = Counter()
-    codes = {3} if silent else set()
+    codes = {SILENT} if silent else set()
     try:
         for item in items:
             shown(out.item, item)
             counts[item.did] += 1
             codes.add(item.exit_code)
     except KeyboardInterrupt:
-        shown(out.summary, TreeSummary(dict(counts), EXIT_INTERRUPTED))
+        shown(out.summary, TreeSummary(dict(counts), INTERRUPTED))
         out.note("what was not reached is done when the same command is run again")
         raise
     code = worst(codes)
@@ -132,10 +131,3 @@ def shown(show: Callable[[Shown], None], result: Shown) -> None:
             return
         except BrokenPipeError:
             hush(stream)
-
-
-def worst(codes: set[int]) -> int:
-    for code in _WORST_FIRST:
-        if code in codes:
-            return code
-    return max(codes, default=0)

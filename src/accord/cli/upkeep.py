@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from accord.cli.exit_codes import FAILED, INTEGRITY, NOT_FOUND, OK, RIVALS, SILENT, worst
 from accord.cli.options import DEFAULTS, Common
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from accord.client.status import OddCopy, Ordered
     from accord.engine.overview import Overview
 
-OK, FAILED, SILENT, NOT_FOUND, RIVALS, INTEGRITY = 0, 1, 3, 5, 6, 8
 MAX_REPORTED_FINDINGS = 10_000
 """The servers remember no more of a run either."""
 
@@ -49,9 +49,9 @@ def scan(
     answer is mended from the other servers; the rest is reported. Servers do this by themselves at the start, when the file system
     hints at a change, and on their schedule.
 
-    Exit code 0 if nothing is left to mend, 6 if there are rival versions, 8 if something is damaged or lost and nobody has a good
-    copy, 3 if a server could not be asked, 1 if something could not be mended yet, 5 if nobody knows the path. Ctrl-C stops the
-    waiting, not the work.
+    Exit code 8 if something is damaged or lost and nobody has a good copy, else 6 if there are rival versions, else 3 if a server
+    could not be asked, else 1 if something could not be mended yet, else 5 if nobody knows the path, else 0. Ctrl-C stops the waiting,
+    not the work.
 
     Examples:
 
@@ -262,16 +262,19 @@ def _now(client: Client, one: OddCopy) -> FoundNow:
 
 
 def worst_of(findings: Sequence[FoundNow], servers: Sequence[ServerRun], kinds: Mapping[str, int]) -> int:
-    """What the command ends with: of several troubles the one that a person has to see to first."""
+    """What the command ends with: what is not mended *yet* counts only where nothing else is the matter."""
     from accord.model.verdict import Kind
 
+    codes: set[int] = set()
     nobody_has = (Kind.DAMAGED, Kind.MISSING)
     if any(kinds.get(kind.value) for kind in nobody_has) or any(one.verdict in nobody_has for one in findings):
-        return INTEGRITY
+        codes.add(INTEGRITY)
     if kinds.get(Kind.DIVERGED.value) or any(one.verdict is Kind.DIVERGED for one in findings):
-        return RIVALS
+        codes.add(RIVALS)
     if any(one.state not in ("done", "begun", "paused") for one in servers):
-        return SILENT
+        codes.add(SILENT)
+    if codes:
+        return worst(codes)
     failed = any(one.state == "paused" or (one.run is not None and one.run.error) for one in servers) or any(
         one.failed for server in servers for one in server.sync
     )
