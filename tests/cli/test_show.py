@@ -77,6 +77,23 @@ def test_a_reader_that_has_enough_is_no_error(serve: Serve) -> None:
     assert (process.returncode, told) == (0, b"")
 
 
+@pytest.mark.parametrize(("command", "end"), [("cat", []), ("get", ["-"])])
+def test_of_several_files_those_behind_a_failure_are_written_too(
+    accord: Run, serve: Serve, command: str, end: list[str]
+) -> None:
+    script, url = serve()
+    script.put("a", server1=b"A", server2=b"A")
+    script.put("b", server1=b"B", server2=SILENT)
+    script.put("rivals", server1=b"one", server2=b"two")
+    done = accord(command, "a", "missing", "rivals", "b", *end, url=url)
+    assert (done.returncode, done.stdout) == (6, "AB")
+    assert "File Not Found: missing" in done.stderr
+    assert "Rival Versions" in done.stderr
+    assert accord(command, "missing", "b", *end, url=url).returncode == 5
+    if command == "get":
+        assert accord("get", "a", "b", "-", "--strict", url=url).returncode == 3
+
+
 @pytest.mark.parametrize("words", [["cat", "x"], ["stat", "x"], ["ls"], ["get", "x"], ["cat", "x", "nothing"]])
 def test_output_that_cannot_be_written_is_an_error_in_one_line(serve: Serve, tmp_path: Path, words: list[str]) -> None:
     script, url = serve()

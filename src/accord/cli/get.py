@@ -5,7 +5,6 @@ Where they go and what the exit code is; one path is `cli.getting`'s, a tree `cl
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from accord.cli.app import STDOUT
-from accord.cli.exit_codes import OK, SILENT, worst
+from accord.cli.exit_codes import OK, worst
 from accord.cli.getting import Choices, get_one
 from accord.cli.options import DEFAULT_JOBS, DEFAULTS, Common, DryRun, Jobs, Recursive, Verify, checked_jobs
 
@@ -154,20 +153,16 @@ def _get_each(
 
 
 def _to_stdout(client: Client, sources: tuple[str, ...], choices: Choices, common: Common) -> int:
-    from accord.cli import words
+    from accord.cli.pouring import pour
     from accord.errors import UsageError
 
     if common.json:
         raise UsageError("`-` writes the files themselves to stdout, where --json has no place.")
-    code = OK
-    for path in sources:
-        with client.stream(path, version=choices.version, verify=choices.verify) as stream:
-            for block in stream:
-                sys.stdout.buffer.write(block)
-        for one in stream.handovers:
-            common.output().note(words.handover(path, one))
-        if stream.verdict.silent and choices.verify != "none":
-            common.output().note(f"{path}: {words.silence(stream.verdict.silent)}")
-            code = SILENT if choices.strict else code
-    sys.stdout.buffer.flush()
-    return code
+    return pour(
+        client,
+        sources,
+        common.output(),
+        version=choices.version,
+        verify=choices.verify,
+        strict=choices.strict,
+    )

@@ -5,7 +5,6 @@ What a verdict means for the exit code is decided here, once, in `exit_code_of`;
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -52,7 +51,8 @@ def cat(
 
     Rival versions are never written: they are listed on stderr, nothing of that file goes to stdout, and the exit code is 6.
     Bytes are checked as they pass; should the digest of the whole be wrong, the last of them are held back and the exit code is 8.
-    Exit code 0 also when some server could not be asked; a note on stderr says so.
+    Exit code 0 also when some server could not be asked; a note on stderr says so. Of several paths, each is tried, whatever becomes of
+    the others, and the exit code is that of the worst.
 
     Examples:
 
@@ -69,20 +69,10 @@ def cat(
     verify
         `stat` trusts the servers' stat data, `content` has every copy read anew, `none` asks one server only.
     """
-    from accord.cli import words
+    from accord.cli.pouring import pour
 
-    out = common.output()
     with common.client() as client:
-        for path in paths:
-            with client.stream(path, version=version, verify=verify) as stream:
-                for block in stream:
-                    sys.stdout.buffer.write(block)
-            sys.stdout.buffer.flush()
-            for one in stream.handovers:
-                out.note(words.handover(path, one))
-            if stream.verdict.silent and verify != "none":
-                out.note(f"{path}: {words.silence(stream.verdict.silent)}")
-    return OK
+        return pour(client, paths, common.output(), version=version, verify=verify)
 
 
 def stat(path: str, /, *, verify: Verify = "stat", common: Common = DEFAULTS) -> int:
