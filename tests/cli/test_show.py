@@ -77,6 +77,14 @@ def test_a_reader_that_has_enough_is_no_error(serve: Serve) -> None:
     assert (process.returncode, told) == (0, b"")
 
 
+def test_one_file_is_listed_if_it_is_what_is_wanted(accord: Run, serve: Serve) -> None:
+    script, url = serve()
+    script.put("a", server1=b"A", server2=b"A")
+    done = accord("ls", "a", "--only", "diverged", url=url)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert accord("ls", "a", "--only", "diverged", "--only", "identical", url=url).stdout.endswith("  a\n")
+
+
 @pytest.mark.parametrize(("command", "end"), [("cat", []), ("get", ["-"])])
 def test_of_several_files_those_behind_a_failure_are_written_too(
     accord: Run, serve: Serve, command: str, end: list[str]

@@ -16,6 +16,7 @@ from accord.cli.options import DEFAULTS, Common, Verify
 from accord.model.verdict import Kind, State
 
 if TYPE_CHECKING:
+    from accord.cli.output import Output
     from accord.client.blocking import Client
     from accord.client.results import ListedServer, ServerReport, Verdict
 
@@ -149,7 +150,7 @@ def ls(
             if not only or (entry.verdict in only if isinstance(entry, Verdict) else set(only) & set(entry.verdicts)):
                 out.entry(entry, long=long)
         if not seen and folder:
-            return _single(client, folder, common, long=long)
+            return _single(client, folder, only or [], out, long=long)
         for note in _silence_notes(listing.silent, quiet):
             out.note(note)
     return SILENT if listing.silent or quiet else OK
@@ -179,13 +180,14 @@ def _silence_notes(listed: tuple[ListedServer, ...], quiet: Counter[tuple[str, s
             yield f"{name} did not answer about {files}" + (f" ({reason})" if reason else "")
 
 
-def _single(client: Client, path: str, common: Common, *, long: bool) -> int:
-    """Nothing lies below `path`: it may be a file."""
+def _single(client: Client, path: str, only: list[Kind], out: Output, *, long: bool) -> int:
+    """Nothing lies below `path`: it may be a file, which is shown if its verdict is one of `only`."""
     from accord.errors import NotFound
 
     verdict = client.stat(path.rstrip("/"))
     if verdict.verdict is Kind.MISSING:
         raise NotFound(f"There is neither a folder nor a file called {path}.", path=path)
-    common.output().entry(verdict, long=long)
+    if not only or verdict.verdict in only:
+        out.entry(verdict, long=long)
     code = exit_code_of(verdict)
     return OK if code == RIVALS else code
