@@ -84,7 +84,11 @@ def test_a_file_that_nobody_has_is_not_found(accord: Run, serve: Serve) -> None:
 @pytest.mark.parametrize("word", ["server3", "server9", "0123456789ab", "oldest"])
 def test_what_is_no_rival_is_not_kept(accord: Run, serve: Serve, word: str) -> None:
     script, url = serve(disputed(b"one", b"two", None))
-    assert accord("resolve", "notes.txt", "--keep", word, url=url).returncode == 2
+    done = accord("resolve", "notes.txt", "--keep", word, url=url)
+    assert done.returncode == 2
+    assert (
+        f"'{word}' is neither one of the servers (server1, server2) nor the digest of a current version" in done.stderr
+    )
     assert script.received == []
 
 

@@ -262,6 +262,20 @@ def test_diff_of_one_version(accord: Run, serve: Serve) -> None:
     assert accord("diff", "same", "server1", "nobody", url=url).returncode == 2
 
 
+def test_diff_takes_servers_and_digests(accord: Run, serve: Serve) -> None:
+    script, url = serve(Script(names=("server1", "server2", "server3")))
+    script.put("x", server1=b"1\n", server2=b"2\n")
+    done = accord("diff", "x", "server2", digest_of(b"1\n").hex()[:12], url=url)
+    assert (done.returncode, done.stdout.splitlines()[-2:]) == (6, ["-2", "+1"])
+    done = accord("diff", "x", "serverx", "server1", url=url)
+    assert done.returncode == 2
+    assert (
+        "'serverx' is neither one of the servers (server1, server2, server3) nor the digest of a current" in done.stderr
+    )
+    done = accord("diff", "x", "server3", "server1", url=url)
+    assert (done.returncode, "server3 has none of the current versions" in done.stderr) == (2, True)
+
+
 def test_contents_play_no_tricks_on_a_terminal(serve: Serve, tmp_path: Path) -> None:
     script, url = serve()
     script.put("x\u202egnp.txt", server1=b"\x1b]0;owned\x07\n", server2=b"fine\n")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from accord.cli import words
+from accord.cli.naming import version_named
 from accord.errors import MergeConflict, RivalVersions, UsageError
-from accord.model.names import Digest, DigestPrefix
+from accord.model.names import Digest
 
 if TYPE_CHECKING:
     from accord.cli.merge import Side
@@ -30,8 +31,8 @@ class Choice:
 
 
 def keep(verdict: Verdict, word: str) -> Choice:
-    """`word` is a server's name, a digest or its beginning, `newest`, `largest` or `deleted`. Raises `UsageError`, `InvalidQuery`,
-    and `RivalVersions` where two are the newest."""
+    """`word` is a server's name, a digest or its beginning, `newest`, `largest` or `deleted`. Raises `UsageError`, and
+    `RivalVersions` where two are the newest."""
     version = _kept(verdict, word)
     if version.digest is None:
         return Choice("kept the deletion")
@@ -41,11 +42,10 @@ def keep(verdict: Verdict, word: str) -> Choice:
 
 
 def _kept(verdict: Verdict, word: str) -> Version:
-    for version in verdict.versions:
-        if word in words.label(verdict, version).split("+"):
-            return version
     contents = [version for version in verdict.versions if version.digest is not None]
     newest, largest = verdict.versions[0].modified, max((version.size for version in contents), default=0)
+    if word in {report.name for report in verdict.servers}:  # a server may be called `newest`
+        return version_named(verdict, word)
     match word:
         case "newest":
             return _foremost(verdict, "newest", [version for version in verdict.versions if version.modified == newest])
@@ -54,15 +54,8 @@ def _kept(verdict: Verdict, word: str) -> Version:
         case "deleted":
             deletions = [version for version in verdict.versions if version.digest is None]
             return deletions[0] if deletions else _no_version()
-    if word in {report.name for report in verdict.servers}:
-        raise UsageError(f"{word} has none of the rival versions of {verdict.path}.")
-    prefix = DigestPrefix(word) if any(character.isdigit() for character in word) or ":" in word else None
-    found = [
-        version for version in contents if version.digest and prefix is not None and prefix.matches(version.digest)
-    ]
-    if len(found) != 1:
-        raise UsageError(f"'{word}' is neither a server nor one rival version of {verdict.path}.")
-    return found[0]
+        case _:
+            return version_named(verdict, word)
 
 
 def _foremost(verdict: Verdict, word: str, found: list[Version]) -> Version:

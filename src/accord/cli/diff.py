@@ -17,7 +17,7 @@ from accord.cli.options import DEFAULTS, Common
 if TYPE_CHECKING:
     from accord.cli.outcomes import Difference, Side
     from accord.client.blocking import Client
-    from accord.client.results import Verdict
+    from accord.client.results import Verdict, Version
 
 MAX_TEXT_BYTES = 16 * 1024 * 1024
 """Larger versions are compared by size and digest only: lines are compared in memory."""
@@ -92,42 +92,28 @@ def _refuse_without_content(verdict: Verdict) -> None:
 def _pairs(verdict: Verdict, a: str | None, b: str | None) -> list[tuple[Side, Side]]:
     if a is not None and b is not None:
         return [(_named(verdict, a), _named(verdict, b))]
-    sides = [_side(verdict, number) for number in range(len(verdict.versions))]
+    sides = [_side(verdict, version) for version in verdict.versions]
     return [(sides[0], other) for other in sides[1:]]
 
 
-def _side(verdict: Verdict, number: int, label: str | None = None) -> Side:
+def _side(verdict: Verdict, version: Version, label: str | None = None) -> Side:
     from accord.cli import words
     from accord.cli.outcomes import Side
 
-    version = verdict.versions[number]
     title = label or words.label(verdict, version)
     return Side(title, version.digest, version.size, version.servers)
 
 
 def _named(verdict: Verdict, word: str) -> Side:
-    """What a server's name or a digest stands for. Raises `UsageError`, `InvalidQuery`."""
-    from accord.cli import words
+    """What a server's name or a digest stands for; what a server has that is not current can be compared too. Raises `UsageError`."""
+    from accord.cli.naming import version_named
     from accord.cli.outcomes import Side
-    from accord.errors import UsageError
-    from accord.model.names import DigestPrefix
 
+    current = {version.digest for version in verdict.versions}
     for report in verdict.servers:
-        if report.name == word:
-            for number, version in enumerate(verdict.versions):
-                if word in words.label(verdict, version).split("+"):
-                    return _side(verdict, number, word)
-            if report.digest is None:
-                raise UsageError(
-                    f"{word} has no copy of {verdict.path} to compare (its state is {report.state.value})."
-                )
+        if report.name == word and report.digest is not None and report.digest not in current:
             return Side(word, report.digest, 0, (report.name,))
-    prefix = DigestPrefix(word)
-    known = {version.digest: number for number, version in enumerate(verdict.versions) if version.digest is not None}
-    matching = [number for digest, number in known.items() if prefix.matches(digest)]
-    if len(matching) != 1:
-        raise UsageError(f"'{word}' is neither a server nor one current version of {verdict.path}.")
-    return _side(verdict, matching[0], word)
+    return _side(verdict, version_named(verdict, word), word)
 
 
 def _compare(client: Client, path: str, old: Side, new: Side) -> Difference:
