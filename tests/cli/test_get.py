@@ -102,6 +102,30 @@ def test_a_full_disk_names_the_part_and_the_next_continues_it(serve: Serve, tmp_
     )
 
 
+def test_a_dry_run_of_single_files_prints_what_one_of_a_tree_does(accord: Run, tmp_path: Path) -> None:
+    (tmp_path / "into").mkdir()
+    (tmp_path / "notes.txt").write_bytes(TEXT)
+    done = accord("get", "a/x", "y", "into", "--dry-run", "--json")
+    assert (done.returncode, [json.loads(line) for line in done.stdout.splitlines()]) == (
+        0,
+        [
+            {"did": "would save", "path": "a/x", "local": "into/x"},
+            {"did": "would save", "path": "y", "local": "into/y"},
+            {"summary": {"would save": 2}, "exit_code": 0},
+        ],
+    )
+    assert accord("get", "a/x", "nowhere/", "--dry-run").returncode == 2
+    assert accord("get", "a/x", "--dry-run").stdout == "a/x  would save as x\n"
+    done = accord("put", "notes.txt", "b/", "--dry-run", "--json")
+    assert (done.returncode, [json.loads(line) for line in done.stdout.splitlines()]) == (
+        0,
+        [
+            {"did": "would store", "path": "b/notes.txt", "local": "notes.txt"},
+            {"summary": {"would store": 1}, "exit_code": 0},
+        ],
+    )
+
+
 def test_several_paths_need_a_folder_and_all_are_tried(accord: Run, serve: Serve, tmp_path: Path) -> None:
     script, url = serve()
     script.put("a", server1=TEXT, server2=TEXT)

@@ -34,7 +34,7 @@ def test_a_tree_is_saved_and_a_second_run_fetches_nothing(accord: Run, serve: Se
     filled(script)
     done = accord("get", "-r", "p", "here", "--dry-run", url=url)
     assert (done.returncode, (tmp_path / "here").exists()) == (0, False)
-    assert done.stdout.splitlines()[0].endswith("would save")
+    assert done.stdout.splitlines()[0].endswith("would save as here/a.txt")
     done = accord("get", "-r", "p", "here", url=url)
     assert done.returncode == 0
     assert files(tmp_path / "here") == {"a.txt": b"a", "b/c.txt": b"c", "b/d/e.txt": b"e"}

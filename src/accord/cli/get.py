@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from accord.cli.app import STDOUT
-from accord.cli.exit_codes import OK, worst
+from accord.cli.exit_codes import worst
 from accord.cli.getting import Choices, get_one
 from accord.cli.options import DEFAULT_JOBS, DEFAULTS, Common, DryRun, Jobs, Recursive, Verify, checked_jobs
 
 if TYPE_CHECKING:
-    from accord.cli.outcomes import Fetched
+    from accord.cli.outcomes import Fetched, TreeItem
     from accord.cli.output import Output
     from accord.cli.progress import Watch
     from accord.client.blocking import Client
@@ -94,9 +94,7 @@ def get(
     if recursive:
         return _get_tree(sources, destination, choices, checked_jobs(jobs), dry_run, common)
     if dry_run:
-        for path in sources:
-            common.output().note(f"would save {path} in {destination}")
-        return OK
+        return _show_only(sources, destination, common.output())
     out = common.output()
     with common.client() as client:
         if destination == STDOUT:
@@ -119,6 +117,28 @@ def _destination(paths: tuple[str, ...], to: str | None) -> tuple[tuple[str, ...
     if len(sources) > 1 and destination != STDOUT and not Path(destination).is_dir():
         raise UsageError(f"Several files need a folder to go to, and {destination} is none.")
     return sources, destination
+
+
+def _show_only(sources: tuple[str, ...], destination: str, out: Output) -> int:
+    """Where each would go; nobody is asked whether it is there."""
+    from accord.cli.trees import report
+
+    return report((_planned(path, destination) for path in sources), out)
+
+
+def _planned(path: str, destination: str) -> TreeItem:
+    from accord.cli.outcomes import TreeItem
+    from accord.cli.trees import failed
+    from accord.client.parts import settle
+    from accord.errors import AccordError
+    from accord.model.names import FilePath
+
+    try:
+        name = FilePath(path).name
+        target = destination if destination == STDOUT else str(settle(destination, name))
+    except AccordError as error:
+        return failed(error, path=path, local=destination)
+    return TreeItem("would save", path, target)
 
 
 def _get_tree(

@@ -70,7 +70,7 @@ class JsonOutput:
         self._value(done)
 
     def note(self, text: str) -> None:
-        """Nothing: what a note tells is in the results."""
+        """Nothing: notes are for people. For programs, the results and the exit code tell what was done and what is lacking."""
 
     def error(self, error: AccordError) -> None:
         self._stderr.write(encode(problem_of(error)).decode() + "\n")

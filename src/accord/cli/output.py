@@ -174,9 +174,10 @@ class TextOutput:
                 self._aside(f"accord: {name}: skipped, {item.reason}")
             case "same":
                 pass
+            case "would save":
+                self._line(f"{name}{_amount(item)}  would save as {item.local}")
             case _:
-                amount = "" if item.size is None else f"  {words.size(item.size)}"
-                self._line(f"{name}{amount}  {item.did}")
+                self._line(f"{name}{_amount(item)}  {item.did}")
 
     def summary(self, summary: TreeSummary) -> None:
         told = [f"{number:,} {lines.FATES[did]}" for did, number in summary.summary.items() if number]
@@ -260,6 +261,10 @@ class TextOutput:
 
 def output(*, json: bool, beside: Beside = nullcontext) -> Output:
     return JsonOutput() if json else TextOutput(beside=beside)
+
+
+def _amount(item: TreeItem) -> str:
+    return "" if item.size is None else f"  {words.size(item.size)}"
 
 
 def _reports(error: AccordError) -> tuple[ServerReport, ...]:

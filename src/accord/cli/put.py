@@ -12,7 +12,6 @@ from typing import Any
 from cyclopts import App
 
 from accord.cli.app import STDIN
-from accord.cli.exit_codes import OK
 from accord.cli.options import (
     DEFAULT_JOBS,
     DEFAULTS,
@@ -78,7 +77,9 @@ def put(
     dry_run
         Only show what would be done.
     """
+    from accord.cli.outcomes import TreeItem
     from accord.cli.put_tree import put_tree
+    from accord.cli.trees import report
     from accord.errors import UsageError
 
     if recursive:
@@ -87,8 +88,7 @@ def put(
         return put_tree(Path(source), path or "", checked_jobs(jobs), dry_run, guard, signed, common)
     target = _target(source, path)
     if dry_run:
-        common.output().note(f"would store {source} as {target}")
-        return OK
+        return report(iter((TreeItem("would store", target, source),)), common.output())
     return _put_one(source, target, {**guard.options(), **signed.options()}, common)
 
 
