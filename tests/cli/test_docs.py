@@ -44,11 +44,15 @@ def test_every_command_is_documented_and_the_other_way_round(app: App) -> None:
     assert {name for name in app if not name.startswith("-")} == set(sections()) == set(COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_no_default_that_says_nothing(app: App, command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    app([command, "--help"], exit_on_error=False)
+@pytest.mark.parametrize("words", [*([name] for name in COMMANDS), ["config", "show"], ["config", "new-key"]])
+def test_help_says_how_it_is_called_and_no_default_that_says_nothing(
+    app: App, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    app([*words, "--help"], exit_on_error=False)
     shown = capsys.readouterr().out
-    assert not [noise for noise in ("default: ()", 'default: ""', "default: False", "default: None") if noise in shown]
+    noises = ("default: ()", 'default: ""', "default: False", "default: None", "[ARGS]")
+    assert not [noise for noise in noises if noise in shown]
+    assert f"Usage: accord {' '.join(words)}" in shown
 
 
 @pytest.mark.parametrize("command", COMMANDS)

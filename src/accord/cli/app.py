@@ -56,8 +56,8 @@ Ask any server for a file: it compares its copy with the others' while it answer
 For example: `accord demo`, `accord put notes.txt`, `accord get notes.txt`, `accord stat notes.txt --server http://127.0.0.1:65002`.
 """
 
-EPILOGUE: Final = """Exit codes: 0 ok, 1 error, 2 usage, 3 some server could not be asked, 4 not authorised, 5 not found,
-6 rival versions, 8 integrity failure, 130 interrupted."""
+EPILOGUE: Final = """Exit codes: 0 ok, 1 error, 2 usage, 3 some server could not be asked or gets a change later,
+4 not authorised, 5 not found, 6 rival versions, 8 integrity failure, 130 interrupted."""
 
 
 def make_app(wanted: str | None = None) -> App:

@@ -25,7 +25,7 @@ def app_command(app: App) -> None:
 def show(
     *,
     config: Path | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=(), show_default=False)] = False,
 ) -> int:
     """Every setting with its value and where it came from; the key only as set or not.
 

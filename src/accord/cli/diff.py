@@ -24,7 +24,7 @@ MAX_TEXT_BYTES = 16 * 1024 * 1024
 
 
 def app_command(app: App) -> None:
-    app.command(diff)
+    app.command(diff, usage="Usage: accord diff [OPTIONS] PATH [A B]")
 
 
 def diff(path: str, a: str | None = None, b: str | None = None, /, *, common: Common = DEFAULTS) -> int:

@@ -14,7 +14,7 @@ from accord.cli.options import DEFAULTS, UNSIGNED, Common, Signed
 
 
 def app_command(app: App) -> None:
-    app.command(log)
+    app.command(log, usage="Usage: accord log [OPTIONS] PATH")
     app.command(restore, usage="Usage: accord restore [OPTIONS] PATH VERSION")
 
 

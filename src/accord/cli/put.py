@@ -73,7 +73,7 @@ def put(
     recursive
         Store everything in a folder.
     jobs
-        How many files at a time.
+        How many files at a time, with --recursive.
     dry_run
         Only show what would be done.
     """

@@ -99,7 +99,7 @@ NO_SETTINGS = Settings()
 
 
 def app_command(app: App) -> None:
-    app.command(serve)
+    app.command(serve, usage="Usage: accord serve [OPTIONS] [DIR]")
 
 
 def serve(

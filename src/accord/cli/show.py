@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def app_command(app: App) -> None:
     app.command(cat, usage="Usage: accord cat [OPTIONS] PATH...")
-    app.command(stat)
-    app.command(ls)
+    app.command(stat, usage="Usage: accord stat [OPTIONS] PATH")
+    app.command(ls, usage="Usage: accord ls [OPTIONS] [FOLDER]")
 
 
 def exit_code_of(verdict: Verdict, *, asked_all: bool = True) -> int:

@@ -20,7 +20,7 @@ PathKind = Literal["diverged", "stale", "partial", "damaged", "missing", "unveri
 
 
 def app_command(app: App) -> None:
-    app.command(status)
+    app.command(status, usage="Usage: accord status [OPTIONS] [PREFIX]")
 
 
 def status(

@@ -30,9 +30,9 @@ Work = Literal["scan", "scrub", "sync"]
 
 
 def app_command(app: App) -> None:
-    app.command(scan)
-    app.command(scrub)
-    app.command(sync)
+    app.command(scan, usage="Usage: accord scan [OPTIONS] [PATH]")
+    app.command(scrub, usage="Usage: accord scrub [OPTIONS] [PATH]")
+    app.command(sync, usage="Usage: accord sync [OPTIONS] [PATH]")
 
 
 def scan(
