@@ -126,6 +126,62 @@ def test_a_dry_run_of_single_files_prints_what_one_of_a_tree_does(accord: Run, t
     )
 
 
+NO_TEXT = os.fsdecode(b"\xff")
+
+
+def test_names_of_this_machine_that_are_no_text_are_written_out(accord: Run, serve: Serve, tmp_path: Path) -> None:
+    script, url = serve()
+    script.put("a.txt", server1=TEXT, server2=TEXT)
+    script.put("p/rivals", server1=b"one", server2=b"two")
+    done = accord("get", "a.txt", NO_TEXT + "out", "--json", url=url)
+    assert (done.returncode, json.loads(done.stdout)["files"][0]["destination"]) == (0, "\\xffout")
+    assert (tmp_path / (NO_TEXT + "out")).read_bytes() == TEXT
+    done = accord("get", "-r", "p", NO_TEXT + "into", "--json", url=url)
+    (item, _) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, item["local"]) == (6, "\\xffinto/rivals")
+    assert [one["destination"] for one in item["fetched"]["files"]] == [
+        "\\xffinto/rivals.server1",
+        "\\xffinto/rivals.server2",
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["put", NO_TEXT + "nope", "x"],
+        ["put", "-r", NO_TEXT + "nope"],
+        ["get", "a.txt", NO_TEXT + "/nope"],
+        ["get", NO_TEXT],
+        ["get", NO_TEXT, "--dry-run"],
+        ["get", "-r", "p", NO_TEXT + "\udcfe/\udcfd"],
+        ["get", "-r", NO_TEXT, "there"],
+        ["cat", NO_TEXT],
+        ["ls", NO_TEXT],
+        ["rm", NO_TEXT],
+        ["rm", NO_TEXT, NO_TEXT, "--dry-run"],
+        ["cp", "a.txt", NO_TEXT],
+        ["stat", NO_TEXT],
+        ["diff", "a.txt", NO_TEXT, NO_TEXT],
+        ["resolve", "r.txt", "--file", NO_TEXT],
+        ["resolve", "r.txt", "--keep", NO_TEXT],
+        ["check", NO_TEXT, NO_TEXT],
+        ["get", "a.txt", "--server", NO_TEXT],
+        ["nonsense" + NO_TEXT],
+    ],
+)
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_words_that_are_no_text_are_no_fault_of_the_program(
+    accord: Run, serve: Serve, words: list[str], form: list[str]
+) -> None:
+    script, url = serve()
+    script.put("a.txt", server1=TEXT, server2=TEXT)
+    script.put("r.txt", server1=b"one", server2=b"two")
+    done = accord(*words, *form, url=url)
+    assert "Traceback" not in done.stderr
+    for line in (done.stdout + done.stderr).splitlines() if form else []:
+        json.loads(line)
+
+
 def test_several_paths_need_a_folder_and_all_are_tried(accord: Run, serve: Serve, tmp_path: Path) -> None:
     script, url = serve()
     script.put("a", server1=TEXT, server2=TEXT)

@@ -129,6 +129,7 @@ def _show_only(sources: tuple[str, ...], destination: str, out: Output) -> int:
 def _planned(path: str, destination: str) -> TreeItem:
     from accord.cli.outcomes import TreeItem
     from accord.cli.trees import failed
+    from accord.cli.words import printable
     from accord.client.parts import settle
     from accord.errors import AccordError
     from accord.model.names import FilePath
@@ -137,8 +138,8 @@ def _planned(path: str, destination: str) -> TreeItem:
         name = FilePath(path).name
         target = destination if destination == STDOUT else str(settle(destination, name))
     except AccordError as error:
-        return failed(error, path=path, local=destination)
-    return TreeItem("would save", path, target)
+        return failed(error, path=printable(path), local=printable(destination))
+    return TreeItem("would save", path, printable(target))
 
 
 def _get_tree(

@@ -42,6 +42,7 @@ class Getting:
 
     def one(self, client: Client, entry: Verdict) -> TreeItem:
         from accord.cli.trees import failed
+        from accord.cli.words import printable
         from accord.errors import AccordError
 
         target = self.folder / entry.path.removeprefix(self.prefix)
@@ -49,22 +50,24 @@ class Getting:
             with self.bar.file(entry.path, size_bytes(entry)) as progress:
                 return self._get(client, entry, target, progress)
         except AccordError as error:
-            return failed(error, path=entry.path, local=str(target))
+            return failed(error, path=entry.path, local=printable(str(target)))
 
     def _get(self, client: Client, entry: Verdict, target: Path, progress: Progress | None) -> TreeItem:
         from accord.cli.trees import digest_of_file
+        from accord.cli.words import printable
 
+        local = printable(str(target))
         there = settled(self.folder, target, makes_folders=not self.dry_run)
         version = entry.versions[0]
         is_one = entry.verdict is not Kind.DIVERGED
         if is_one and there is not None and there.st_size == version.size and digest_of_file(target) == version.digest:
-            return TreeItem("same", entry.path, str(target), version.size)
+            return TreeItem("same", entry.path, local, version.size)
         if self.dry_run:
-            return TreeItem("would save", entry.path, str(target), version.size, exit_code=OK if is_one else RIVALS)
+            return TreeItem("would save", entry.path, local, version.size, exit_code=OK if is_one else RIVALS)
         fetched, code = get_one(
             client, entry.path, str(target), self.choices, self.out, lambda _title: nullcontext(progress)
         )
-        return TreeItem("saved", entry.path, str(target), version.size, fetched=fetched, exit_code=code)
+        return TreeItem("saved", entry.path, local, version.size, fetched=fetched, exit_code=code)
 
 
 def get_tree(prefix: str, folder: Path, choices: Choices, jobs: int, dry_run: bool, common: Common) -> int:

@@ -56,7 +56,12 @@ def get_one(
         return _save_rivals(client, path, destination, rivals, choices, out, progress_of), rivals.exit_code
     servers = saved.verdict.versions[0].servers
     file = SavedFile(
-        saved.destination, saved.digest, saved.size, servers, saved.resumed_from_bytes, saved.handovers or UNSET
+        words.printable(saved.destination),
+        saved.digest,
+        saved.size,
+        servers,
+        saved.resumed_from_bytes,
+        saved.handovers or UNSET,
     )
     for one in saved.handovers:
         out.note(words.handover(path, one))
@@ -94,13 +99,17 @@ def _save_rivals(
             continue
         target, is_there = _free_name(base, words.label(verdict, version), version.digest)
         if is_there:
-            files.append(SavedFile(str(target), version.digest, version.size, version.servers, version.size))
+            files.append(
+                SavedFile(words.printable(str(target)), version.digest, version.size, version.servers, version.size)
+            )
             continue
         with progress_of(target.name) as progress:
             saved = client.download(
                 path, target, version=str(version.digest), progress=progress, resume=choices.resume, clobber=False
             )
-        files.append(SavedFile(str(target), saved.digest, saved.size, version.servers, saved.resumed_from_bytes))
+        files.append(
+            SavedFile(words.printable(str(target)), saved.digest, saved.size, version.servers, saved.resumed_from_bytes)
+        )
     return Fetched(verdict.path, verdict, tuple(files))
 
 

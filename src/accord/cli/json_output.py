@@ -8,6 +8,7 @@ import sys
 from typing import Any, TextIO
 
 from accord.cli.outcomes import CheckSummary, Comparison, Fetched, Resolved, TreeItem, TreeSummary, Upkeep
+from accord.cli.words import printable
 from accord.client.results import Compared, Folder, History, Verdict, Written, encode
 from accord.client.status import DifferingPath, NameClash
 from accord.engine.overview import Overview
@@ -82,7 +83,7 @@ class JsonOutput:
 
 def problem_of(error: AccordError) -> dict[str, Any]:
     """An error in the servers' own shape (RFC 9457)."""
-    return {
+    problem = {
         "type": "/problems/" + error.type,
         "title": error.title,
         "status": error.status,
@@ -91,3 +92,17 @@ def problem_of(error: AccordError) -> dict[str, Any]:
         "servers": [],
         **error.extra,
     }
+    return {name: _text(member) for name, member in problem.items()}
+
+
+def _text(member: Any) -> Any:
+    """A problem may speak of what is no text: words of the command line, names of this machine's."""
+    match member:
+        case str():
+            return printable(member)
+        case dict():
+            return {name: _text(one) for name, one in member.items()}
+        case list() | tuple():
+            return [_text(one) for one in member]
+        case _:
+            return member

@@ -80,6 +80,7 @@ def put(
     from accord.cli.outcomes import TreeItem
     from accord.cli.put_tree import put_tree
     from accord.cli.trees import report
+    from accord.cli.words import printable
     from accord.errors import UsageError
 
     if recursive:
@@ -88,7 +89,7 @@ def put(
         return put_tree(Path(source), path or "", checked_jobs(jobs), dry_run, guard, signed, common)
     target = _target(source, path)
     if dry_run:
-        return report(iter((TreeItem("would store", target, source),)), common.output())
+        return report(iter((TreeItem("would store", printable(target), printable(source)),)), common.output())
     return _put_one(source, target, {**guard.options(), **signed.options()}, common)
 
 

@@ -48,6 +48,7 @@ class Putting:
 
     def _one(self, client: Client, local: Local, progress: Progress | None) -> TreeItem:
         from accord.cli.trees import failed
+        from accord.cli.words import printable
         from accord.errors import AccordError
         from accord.model.names import FilePath
 
@@ -62,7 +63,7 @@ class Putting:
         try:
             return self._put(client, FilePath(path), local, progress)
         except AccordError as error:
-            return failed(error, path=_printable(path), local=_shown(local))
+            return failed(error, path=printable(path), local=_shown(local))
 
     def _put(self, client: Client, path: str, local: Local, progress: Progress | None) -> TreeItem:
         from accord.cli.changes import exit_code_of
@@ -123,9 +124,6 @@ def _there(client: Client, prefix: str, out: Output) -> dict[str, Known]:
 
 
 def _shown(local: Local) -> str:
-    return _printable(str(local.path))
+    from accord.cli.words import printable
 
-
-def _printable(name: str) -> str:
-    """A name that is no text is shown with its bytes written out."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return printable(str(local.path))

@@ -99,14 +99,15 @@ class Removing:
     def _one(self, client: Client, path: str) -> TreeItem:
         from accord.cli.changes import exit_code_of
         from accord.cli.trees import failed
+        from accord.cli.words import printable
         from accord.errors import AccordError
 
         if self.dry_run:
-            return TreeItem("would delete", path)
+            return TreeItem("would delete", printable(path))
         try:
             written = _delete(client, path, self.options)
         except AccordError as error:
-            return failed(error, path=path)
+            return failed(error, path=printable(path))
         return TreeItem("deleted", path, written=written, exit_code=exit_code_of(written))
 
 

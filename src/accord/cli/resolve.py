@@ -169,6 +169,7 @@ def _one(client: Client, path: str, wanted: Wanted) -> tuple[Resolved, int]:
 
 def _choice(client: Client, verdict: Verdict, wanted: Wanted) -> Choice:
     from accord.cli.choices import Choice, keep, merged
+    from accord.cli.words import printable
     from accord.client.source import StreamSource, source_of
 
     if wanted.keep is not None:
@@ -178,7 +179,7 @@ def _choice(client: Client, verdict: Verdict, wanted: Wanted) -> Choice:
     assert wanted.file is not None
     if wanted.file == STDIN:
         return Choice("stored stdin", content=StreamSource(sys.stdin.buffer))
-    return Choice(f"stored {wanted.file}", content=source_of(Path(wanted.file)))
+    return Choice(f"stored {printable(wanted.file)}", content=source_of(Path(wanted.file)))
 
 
 def _make(client: Client, verdict: Verdict, choice: Choice, signed: Signed) -> Written:

@@ -93,13 +93,14 @@ def digest_of_file(path: Path) -> Digest | None:
 
 def failed(error: AccordError, *, path: str | None = None, local: str | None = None) -> TreeItem:
     from accord.cli.json_output import problem_of
+    from accord.cli.words import printable
 
     reason = error.detail if error.detail.startswith(error.title) else f"{error.title}: {error.detail}"
     return TreeItem(
         "failed",
         path,
         local,
-        reason=reason if type(error).__name__ not in ("AccordError", "UsageError") else error.detail,
+        reason=printable(reason if type(error).__name__ not in ("AccordError", "UsageError") else error.detail),
         problem=problem_of(error),
         exit_code=error.exit_code,
     )

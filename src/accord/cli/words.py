@@ -127,6 +127,12 @@ def label(verdict: Verdict, version: Version) -> str:
     return "+".join(at_path) or short(version.digest)
 
 
+def printable(name: str) -> str:
+    """A name of this machine's that is no UTF-8, with those of its bytes written out that are no text: as JSON, and everything that is
+    sent, takes nothing else."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def visible(text: str) -> str:
     """For a terminal: control and invisible formatting characters are written out, so that no content moves the cursor,
     sets colours, or reorders what is read. Tabs stay."""
