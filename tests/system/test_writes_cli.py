@@ -8,11 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
 
 from accord import Client
+from accord.cli.app import run
+from accord.client.results import Written
+from accord.errors import Unavailable
 from accord.model.names import Digest
 from tests.system.harness import Cluster, Server, wait_until
 
@@ -144,6 +148,39 @@ def test_rivals_are_kept_until_one_is_chosen_and_the_choice_is_taken_back(accord
     accord("resolve", "notes.txt", "--undo")
     accord("resolve", "notes.txt", "--keep", "largest")
     assert accord("cat", "notes.txt") == "another"
+
+
+@pytest.mark.parametrize("kept", ["largest", "deleted"])
+def test_an_undoing_that_breaks_off_says_what_stands_and_is_finished_by_the_next(
+    accord: Shell, pair: Cluster, kept: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disputed(pair, "notes.txt", b"one", b"another")
+    accord("resolve", "notes.txt", "--keep", kept)
+    written = []
+    copy = Client.copy
+
+    def copy_once(self: Client, *words: Any, **options: Any) -> Written:
+        if written:
+            raise Unavailable("The servers went away.")
+        written.append(copy(self, *words, **options))
+        return written[0]
+
+    monkeypatch.setattr(Client, "copy", copy_once)
+    assert run(["resolve", "notes.txt", "--undo", "--server", url(pair[0])]) == 3
+    first = {3: b"one", 7: b"another"}[written[0].size]
+    told = capsys.readouterr().err
+    assert f"{written[0].digest.hex()[:12]} alone is current now" in told
+    assert held(pair, "notes.txt") == [first] * 2
+    assert "again 2 rival versions" in accord("resolve", "notes.txt", "--undo")
+    verdict = json.loads(accord("stat", "notes.txt", "--json", code=6))
+    assert sorted(version["size"] for version in verdict["versions"]) == [3, 7]
+
+
+def test_a_rival_that_was_restored_is_no_undoing_that_broke_off(accord: Shell, pair: Cluster) -> None:
+    disputed(pair, "notes.txt", b"one", b"another")
+    accord("resolve", "notes.txt", "--keep", "largest")
+    accord("restore", "notes.txt", Digest(blake3(b"one").digest()).hex())
+    assert "no choice to take back" in accord("resolve", "notes.txt", "--undo", code=1)
 
 
 def test_merge_over_the_ancestor_in_the_history(accord: Shell, pair: Cluster) -> None:

@@ -1,7 +1,7 @@
 """`accord resolve`: a person's choice among rival versions, for one path or many, recorded and undone.
 
-What is chosen is decided in `cli.choices`; the write goes out with what the verdict has seen, so that a rival that came meanwhile
-is not buried.
+What is chosen is decided in `cli.choices`, how a choice is taken back in `cli.undoing`; the write goes out with what the verdict has
+seen, so that a rival that came meanwhile is not buried.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from accord.cli.outcomes import Resolved
     from accord.cli.output import Output
     from accord.client.blocking import Client
-    from accord.client.results import Event, Verdict, Written
+    from accord.client.results import Verdict, Written
 
 
 @dataclass(frozen=True)
@@ -149,12 +149,13 @@ def _one(client: Client, path: str, wanted: Wanted) -> tuple[Resolved, int]:
     from accord.cli import words
     from accord.cli.changes import exit_code_of
     from accord.cli.outcomes import Resolved
+    from accord.cli.undoing import undo
     from accord.errors import Conflict, Gone, NotFound, UnknownState
     from accord.model.verdict import Kind
 
     verdict = client.stat(path)
     if wanted.undo:
-        return _undo(client, verdict, wanted)
+        return undo(client, verdict, wanted.signed, dry_run=wanted.dry_run)
     if verdict.verdict is not Kind.DIVERGED:
         errors = {Kind.MISSING: NotFound, Kind.DELETED: Gone, Kind.UNKNOWN: UnknownState}
         raise errors.get(verdict.verdict, Conflict)(
@@ -192,58 +193,6 @@ def _make(client: Client, verdict: Verdict, choice: Choice, signed: Signed) -> W
     if choice.digest is not None:
         return client.copy(verdict.path, verdict.path, version=str(choice.digest), context=verdict.context, **options)
     return client.delete(verdict.path, context=verdict.context, **options)
-
-
-def _undo(client: Client, verdict: Verdict, wanted: Wanted) -> tuple[Resolved, int]:
-    """Each former rival is written anew with what is seen *now*: the first supersedes the choice, and the others, which have not seen
-    the first, become its rivals. That is the state before, as new versions."""
-    from accord.cli import words
-    from accord.cli.outcomes import Resolved
-    from accord.errors import Conflict
-    from accord.model.verdict import Kind
-
-    event = _last_choice(client, verdict)
-    rivals = sorted(set(event.supersedes), key=lambda digest: (digest is None, digest or b""))
-    told = f"took back '{event.message}' of {words.moment(event.at)}: " if event.message else "took back the choice: "
-    told += " and ".join(words.short(digest) if digest is not None else "the deletion" for digest in rivals)
-    if wanted.dry_run:
-        return Resolved(verdict.path, told, None), OK
-    options = wanted.signed.options()
-    options["message"] = wanted.signed.message or f"undone: {event.message or 'the choice'}"
-    written: Written | None = None
-    silent = False
-    for digest in rivals:
-        if digest is not None:
-            written = client.copy(verdict.path, verdict.path, version=str(digest), context=verdict.context, **options)
-        else:
-            written = client.delete(verdict.path, context=verdict.context, **options)
-        silent = silent or bool(written.missing)
-    if written is None or (len(rivals) > 1 and written.result.verdict is not Kind.DIVERGED):
-        raise Conflict(f"The rivals of {verdict.path} could not be brought back; `accord log` shows them all.")
-    return Resolved(verdict.path, told, written, undone=True), SILENT if silent else OK
-
-
-def _last_choice(client: Client, verdict: Verdict) -> Event:
-    """The current version, if it is a choice that superseded rivals whose bytes are kept. Raises `Conflict`, `NoSuchVersion`."""
-    from accord.cli import words
-    from accord.errors import Conflict, NoSuchVersion
-
-    history = client.history(verdict.path)
-    current = [event for event in history.events if event.current]
-    if len(current) != 1 or current[0].deed != "resolve":
-        raise Conflict(
-            f"There is no choice to take back: what is current of {verdict.path} was not made by `accord resolve`. "
-            f"`accord log` shows what happened, `accord restore` brings any version back.",
-            path=verdict.path,
-        )
-    kept = {event.digest for event in history.events if event.servers} | {None}
-    gone = [digest for digest in current[0].supersedes if digest not in kept]
-    if gone:
-        raise NoSuchVersion(
-            f"Nobody keeps {', '.join(words.short(digest) for digest in gone)} of {verdict.path} any more.",
-            path=verdict.path,
-        )
-    return current[0]
 
 
 def pattern_of(text: str) -> re.Pattern[str] | None:
