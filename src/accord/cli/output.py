@@ -26,7 +26,7 @@ from accord.client.results import (
 )
 from accord.client.status import DifferingPath, NameClash
 from accord.engine.overview import Overview
-from accord.errors import AccordError, UsageError
+from accord.errors import AccordError
 
 Beside = Callable[[], AbstractContextManager[object]]
 
@@ -215,9 +215,7 @@ class TextOutput:
         self._aside(f"accord: {text}")
 
     def error(self, error: AccordError) -> None:
-        title, detail = error.title, error.detail
-        plain = type(error) in (AccordError, UsageError) or detail.startswith(title)
-        self._aside(f"accord: {detail}" if plain else f"accord: {title}: {detail}")
+        self._aside(f"accord: {words.trouble(error)}")
         for version in error.extra.get("versions", ()):
             if isinstance(version, dict):
                 held = words.names(str(name) for name in version.get("servers", ()))

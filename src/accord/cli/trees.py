@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from accord.cli.app import hush
 from accord.cli.exit_codes import INTERRUPTED, SILENT, worst
 from accord.cli.outcomes import TreeItem, TreeSummary
+from accord.model.names import PRIVATE_FOLDER
 
 if TYPE_CHECKING:
     from accord.cli.outcomes import Deed
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from accord.model.names import Digest
 
 Shown = TypeVar("Shown")
-
-PRIVATE_FOLDER: Final = ".accord"
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,13 @@ def digest_of_file(path: Path) -> Digest | None:
 
 def failed(error: AccordError, *, path: str | None = None, local: str | None = None) -> TreeItem:
     from accord.cli.json_output import problem_of
-    from accord.cli.words import printable
+    from accord.cli.words import printable, trouble
 
-    reason = error.detail if error.detail.startswith(error.title) else f"{error.title}: {error.detail}"
     return TreeItem(
         "failed",
         path,
         local,
-        reason=printable(reason if type(error).__name__ not in ("AccordError", "UsageError") else error.detail),
+        reason=printable(trouble(error)),
         problem=problem_of(error),
         exit_code=error.exit_code,
     )

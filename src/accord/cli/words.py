@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from accord.client.results import Handover, NotStored, ServerReport, Verdict, Version, Written, convert
+from accord.errors import AccordError, UsageError
 from accord.model.names import Digest
 from accord.model.verdict import Kind, State
 
@@ -105,6 +106,14 @@ def stored_so_far(told: Mapping[str, Any]) -> str:
 def _later(missing: Iterable[NotStored]) -> str:
     reasons = ((one.name, f" ({one.reason.rstrip('.')})" if one.reason else "") for one in missing)
     return "".join(f"; {name} gets it later{reason}" for name, reason in reasons)
+
+
+def trouble(error: AccordError) -> str:
+    """What went wrong: the title first, unless the detail begins with it or it says nothing beyond that."""
+    detail = error.detail
+    if type(error) in (AccordError, UsageError) or detail.startswith(error.title):
+        return detail
+    return f"{error.title}: {detail}"
 
 
 def count(number: int, thing: str) -> str:
