@@ -1,4 +1,4 @@
-"""Durations, rates and ages as people write and read them.
+"""Durations, rates, sizes and ages as people write and read them.
 
 Which setting is which, and where it came from, is left to `config`.
 """
@@ -22,6 +22,7 @@ NEVER: Final = "never"
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _UNITS_BYTES = {"kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\Z")
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(kB|MB|GB|KiB|MiB|GiB)\Z")
 
@@ -71,6 +72,14 @@ def rate_text(bytes_per_s: int) -> str:
         if bytes_per_s % _UNITS_BYTES[unit] == 0:
             return f"{bytes_per_s // _UNITS_BYTES[unit]}{unit}"
     return f"{_plain(Decimal(bytes_per_s) / 1000)}kB"
+
+
+def size_text(size_bytes: int) -> str:
+    """A size for people, in binary units, with one digit after the point."""
+    if size_bytes < 1024:
+        return f"{size_bytes} B"
+    power = min((size_bytes.bit_length() - 1) // 10, len(_SIZE_UNITS))
+    return f"{size_bytes / 1024**power:.1f} {_SIZE_UNITS[power - 1]}"
 
 
 def age_text(seconds: float) -> str:

@@ -6,9 +6,14 @@ import io
 
 import pytest
 
+from accord.cli.lines import version_line
 from accord.cli.output import TextOutput
 from accord.cli.trees import failed
+from accord.client.results import Version
 from accord.errors import AccordError, InvalidPath, NotFound, NotSaved, UsageError
+from accord.model.names import Digest
+from accord.quantities import size_text
+from accord.server import pages
 
 
 @pytest.mark.parametrize(
@@ -27,3 +32,21 @@ def test_a_failure_reads_the_same_alone_and_in_a_tree(error: AccordError, told: 
     TextOutput(io.StringIO(), stderr).error(error)
     assert stderr.getvalue() == f"accord: {told}\n"
     assert failed(error).reason == told
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "told"),
+    [
+        (0, "0 B"),
+        (1, "1 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (3 << 19, "1.5 MiB"),
+        (5 << 40, "5.0 TiB"),
+        (7 << 50, "7.0 PiB"),
+        (2048 << 60, "2048.0 EiB"),
+    ],
+)
+def test_a_size_reads_the_same_in_a_terminal_and_on_a_page(size_bytes: int, told: str) -> None:
+    assert size_text(size_bytes) == pages.size(size_bytes) == told
+    assert told in version_line(Version(digest=Digest(bytes(32)), size=size_bytes))

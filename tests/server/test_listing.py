@@ -244,7 +244,7 @@ async def test_a_page_does_not_link_to_itself_and_rivals_show_the_newest() -> No
     page = (await as_page(merge, Prefix("d/"), 10)).decode()
     assert 'href="/list/d/"' not in page
     assert '<a href="/list/">All files</a> / d' in page
-    assert "6 bytes" in page
+    assert "6 B" in page
     assert "2033-05-18" in page
     top = (await as_page(Merge(streams({"x": ONE}), folded=True), EVERYTHING, 10)).decode()
     assert 'href="/list/"' not in top

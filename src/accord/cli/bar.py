@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TextIO, TypeVar
 
 from accord.cli import words
 from accord.cli.progress import is_watched
+from accord.quantities import size_text
 
 if TYPE_CHECKING:
     from accord.client.download import Progress
@@ -91,10 +92,10 @@ class _Counts:
         more = "" if self.is_all else "+"
         told = [f"{self.done_files:,} of {self.known_files:,}{more} file{'' if self.known_files == 1 else 's'}"]
         if self.known_bytes:
-            told.append(f"{words.size(self.bytes_so_far())} of {words.size(self.known_bytes)}{more}")
+            told.append(f"{size_text(self.bytes_so_far())} of {size_text(self.known_bytes)}{more}")
         rate = self.rate(now_s)
         if rate:
-            told.append(f"{words.size(int(rate))}/s")
+            told.append(f"{size_text(int(rate))}/s")
         return "  ".join(told)
 
     def name(self) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 from accord.cli import words
 from accord.cli.outcomes import Difference
 from accord.client.results import Compared, Event, Folder, Relation, Version
+from accord.quantities import size_text
 
 FATES: Final = {
     "stored": "stored",
@@ -52,7 +53,7 @@ def folder_line(folder: Folder, *, long: bool) -> str:
 
 def event_line(event: Event) -> str:
     mark = "*" if event.current else " "
-    what = "deleted" if event.digest is None else f"{words.short(event.digest)}  {words.size(event.size)}"
+    what = "deleted" if event.digest is None else f"{words.short(event.digest)}  {size_text(event.size)}"
     line = f"{mark} {words.moment(event.at)}  {event.deed:<8}  {what}"
     if event.source:
         line += f"  ({event.source})"
@@ -66,7 +67,7 @@ def version_line(version: Version) -> str:
     if version.digest is None:
         return f"deleted  {words.moment(version.modified)}  by {version.author or '?'}  on {words.holders_of(version)}"
     by = f"  by {version.author}" if version.author else ""
-    amount = f"{words.size(version.size)}  {words.moment(version.modified)}"
+    amount = f"{size_text(version.size)}  {words.moment(version.modified)}"
     return f"{version.digest}  {amount}{by}  on {words.holders_of(version)}"
 
 

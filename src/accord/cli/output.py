@@ -27,6 +27,7 @@ from accord.client.results import (
 from accord.client.status import DifferingPath, NameClash
 from accord.engine.overview import Overview
 from accord.errors import AccordError
+from accord.quantities import size_text
 
 Beside = Callable[[], AbstractContextManager[object]]
 
@@ -109,7 +110,7 @@ class TextOutput:
                     if not result.verdict.versions[1:]
                     else words.names(file.servers)
                 )
-                self._line(f"{file.destination}  {words.size(file.size)}  {where}")
+                self._line(f"{file.destination}  {size_text(file.size)}  {where}")
 
     def verdict(self, verdict: Verdict) -> None:
         self._line(f"{verdict.path}: {words.sentence(verdict)}")
@@ -126,7 +127,7 @@ class TextOutput:
             self._line(lines.folder_line(entry, long=long))
             return
         newest = entry.versions[0] if entry.versions else None
-        amount = "-" if newest is None or newest.digest is None else words.size(newest.size)
+        amount = "-" if newest is None or newest.digest is None else size_text(newest.size)
         line = f"{amount:>10}  {entry.verdict.value:<10}  "
         if long:
             line += f"{words.moment(newest.modified if newest else None):<20}  "
@@ -144,7 +145,7 @@ class TextOutput:
                 self._line(lines.binary(comparison.path, difference))
 
     def written(self, written: Written) -> None:
-        amount = "" if written.digest is None else f"  {words.size(written.size)}"
+        amount = "" if written.digest is None else f"  {size_text(written.size)}"
         self._line(f"{written.path}{amount}  {words.stored(written)}")
 
     def history(self, history: History) -> None:
@@ -262,7 +263,7 @@ def output(*, json: bool, beside: Beside = nullcontext) -> Output:
 
 
 def _amount(item: TreeItem) -> str:
-    return "" if item.size is None else f"  {words.size(item.size)}"
+    return "" if item.size is None else f"  {size_text(item.size)}"
 
 
 def _reports(error: AccordError) -> tuple[ServerReport, ...]:

@@ -14,7 +14,7 @@ from accord.engine.overview import Overview, ServerLine, Standing
 from accord.engine.progress import SyncProgress
 from accord.engine.status_words import remarks, run_words, sync_words
 from accord.model.verdict import Kind
-from accord.quantities import age_text
+from accord.quantities import age_text, size_text
 
 _NANO = 1_000_000_000
 Row = tuple[str, ...]
@@ -36,7 +36,7 @@ def server_row(line: ServerLine) -> Row:
         run_words(status, status.scan),
         run_words(status, status.scrub),
         sync_words(status),
-        "-" if status.disk is None else f"{words.size(status.disk.free_bytes)} free",
+        "-" if status.disk is None else f"{size_text(status.disk.free_bytes)} free",
         "; ".join(remarks(status)),
     )
 
@@ -102,7 +102,7 @@ def _fate(work: str, one: ServerRun) -> str:
     if run is None:
         return "done"
     took = "" if run.began_ns is None or run.ended_ns is None else f" in {_seconds(run.ended_ns - run.began_ns)}"
-    amount = f", {words.size(run.bytes)}," if run.bytes else ""
+    amount = f", {size_text(run.bytes)}," if run.bytes else ""
     deed = {"scan": "scanned", "scrub": "scrubbed"}[work]
     found = f"{words.count(run.findings, 'finding')}" if run.findings else "nothing odd"
     return f"{deed} {words.count(run.files, 'file')}{amount}{took}: {run.error or found}"

@@ -1,4 +1,4 @@
-"""Values as a person reads them: sizes, digests, verdicts in a sentence, and text that cannot play tricks on a terminal.
+"""Values as a person reads them: digests, verdicts in a sentence, and text that cannot play tricks on a terminal.
 
 Where the words go is left to `cli.output`.
 """
@@ -16,19 +16,6 @@ from accord.model.verdict import Kind, State
 
 SHORT_HEX: Final = 12
 _AT_PATH: Final = frozenset({State.CURRENT, State.RIVAL, State.DELETED})
-_KIB: Final = 1024
-_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def size(number_bytes: int) -> str:
-    if number_bytes < _KIB:
-        return f"{number_bytes} B"
-    value, unit = float(number_bytes), "B"
-    for unit in _UNITS:  # noqa: B007 - the last one reached is meant
-        value /= _KIB
-        if value < _KIB:
-            break
-    return f"{value:.1f} {unit}"
 
 
 def short(digest: Digest | None) -> str:

@@ -11,6 +11,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from accord.quantities import size_text
+
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2126;--soft:#59636e;--paper:#fff;--line:#d8dee4;--tint:#f5f7f9;--link:#0a58ca;
 --good:#116329;--goodbg:#dcf5e3;--warn:#7a4b00;--warnbg:#fdefd0;--bad:#a0111f;--badbg:#fde2e4}
@@ -52,7 +54,9 @@ HTML_FIELDS: tuple[tuple[bytes, bytes], ...] = (
 )
 """The header fields of every page."""
 
-_UNITS = ("KiB", "MiB", "GiB", "TiB")
+size = size_text
+"""A size is no markup, and reads as it does in a terminal."""
+
 _GOOD = frozenset(("current", "identical", "up"))
 _WARN = frozenset(
     (
@@ -138,14 +142,6 @@ def standing(name: str, state: str) -> str:
 def line(words: str) -> str:
     """Kept on one line."""
     return f'<span class="s">{escape(words)}</span>'
-
-
-def size(count_bytes: int) -> str:
-    """A size for people, in binary units, with one digit after the point."""
-    if count_bytes < 1024:
-        return f"{count_bytes} byte{'' if count_bytes == 1 else 's'}"
-    power = min((count_bytes.bit_length() - 1) // 10, len(_UNITS))
-    return f"{count_bytes / 1024**power:.1f} {_UNITS[power - 1]}"
 
 
 def moment(rfc3339: str) -> str:
