@@ -78,3 +78,11 @@ def test_an_order_that_a_server_refused_is_refused(serve: Serve) -> None:
 def test_an_order_that_no_server_could_be_given_changes_nothing(dead_url: str) -> None:
     with accord.Client(dead_url) as client, pytest.raises(Unavailable, match="No server could be asked"):
         client.pause()
+
+
+def test_an_order_that_a_server_cannot_take_goes_to_the_next(serve: Serve) -> None:
+    (one, url1), (two, url2) = serve(OrderedAround()), serve(OrderedAround())
+    one.next = [Refusal(503, "unavailable", {})]
+    with accord.Client(url1, url2) as client:
+        assert client.scrub().number == 7
+    assert (orders(one), orders(two)) == (["/status/scrub"], ["/status/scrub"])

@@ -28,6 +28,7 @@ CLASH: Final = "clash"
 _JSON: Final = {"Accept": "application/json"}
 _ORDER: Final = {**_JSON, "Accord-Order": "?1", "Content-Length": "0"}
 _TAKEN: Final = 202
+_UNAVAILABLE: Final = 503
 
 
 class DifferingPath(Verdict, frozen=True):
@@ -86,8 +87,8 @@ async def status(session: Session, prefix: Prefix) -> Overview:
 
 
 async def order(session: Session, work: str, scope: str, servers: Collection[str]) -> Ordered:
-    """Given once: to the next server only where one was never reached, as work begun twice is done twice. Raises `Unavailable` where no
-    server took the order, `WriteUnclear` where that cannot be known."""
+    """Given once: to the next server only where one was never reached, or could not take it, as work begun twice is done twice. Raises
+    `Unavailable` where no server took the order, `WriteUnclear` where that cannot be known."""
     checked_text("scope", scope)
     place = checked_prefix(scope) if not scope or scope.endswith("/") else checked_path(scope)
     names = [ServerName(checked_text("server's name", name)) for name in servers]
@@ -102,6 +103,9 @@ async def order(session: Session, work: str, scope: str, servers: Collection[str
             if not unusable.is_untouched:
                 raise _unclear(server, work, str(unusable)) from unusable
             failures.append((server, str(unusable)))
+            continue
+        if reply.status == _UNAVAILABLE:
+            failures.append((server, error_of(reply.status, reply.headers, body, None)))
             continue
         session.prefer(server)
         if reply.status != _TAKEN:
