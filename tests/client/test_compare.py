@@ -95,6 +95,7 @@ def test_what_is_no_file_is_named_with_its_reason(tmp_path: Path) -> None:
     (left / ".accord" / "index").touch()
     (left / "sub" / ".accord").mkdir(parents=True)
     (left / "sub" / ".accord" / "index").touch()
+    (left / "sub" / f".notes.txt.{'0' * 64}.accord-part").touch()
     found = {one.path: one for one in compare(local_entries(left), local_entries(right), COMPARING)}
     assert {path: one.result for path, one in found.items()} == {
         "a": "same",

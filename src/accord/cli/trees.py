@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from accord.cli.app import hush
 from accord.cli.exit_codes import INTERRUPTED, SILENT, worst
 from accord.cli.outcomes import TreeItem, TreeSummary
+from accord.client.parts import is_part
 from accord.model.names import PRIVATE_FOLDER
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def walk(folder: Path) -> Iterator[Local]:
         for entry in found:
             name = prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
-                if name == PRIVATE_FOLDER:
+                if entry.name == PRIVATE_FOLDER:
                     yield Local(Path(entry.path), name, "a server's own")
                 else:
                     folders.append((Path(entry.path), name + "/"))
@@ -74,7 +75,7 @@ def _local(entry: os.DirEntry[str], name: str) -> Local:
         return Local(path, name, "a link")
     if not stat.S_ISREG(status.st_mode):
         return Local(path, name, "no regular file")
-    if entry.name.startswith(".") and entry.name.endswith(".accord-part"):
+    if is_part(entry.name):
         return Local(path, name, "an unfinished download")
     return Local(path, name, size_bytes=status.st_size)
 

@@ -38,6 +38,11 @@ _READABLE = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _PART = re.compile(r"\.(?P<hex>[0-9a-f]{64})\.accord-part\Z")
 
 
+def is_part(name: str) -> bool:
+    """Whether a file of that name is what an unfinished download left."""
+    return name.startswith(".") and _PART.search(name) is not None
+
+
 class Part:
     """An open, locked part file of one version. Close it; `finish` makes it the destination and `drop` removes it."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from accord.client.parts import is_part
 from accord.client.results import SILENT, ServerReport, Verdict
 from accord.client.source import unreadable
 from accord.errors import DamagedEverywhere, InvalidPath, UnknownState, UsageError
@@ -47,8 +48,9 @@ class Entry:
 
 
 def local_entries(folder: Path) -> Iterator[Entry]:
-    """Everything below `folder` but folders themselves and `.accord`. What is no regular file under a name that Accord allows is an
-    error with its reason, and so is a folder that cannot be read. Raises `AccordError` if `folder` itself is one."""
+    """Everything below `folder` but folders themselves, `.accord` and unfinished downloads. What is no regular file under a name that
+    Accord allows is an error with its reason, and so is a folder that cannot be read. Raises `AccordError` if `folder` itself is one.
+    """
     root = os.fsencode(folder)
     try:
         waiting = [iter(_names(root))]
@@ -81,7 +83,7 @@ def _names(folder: bytes) -> list[bytes]:
         return sorted(
             entry.name + b"/" if entry.is_dir(follow_symlinks=False) else entry.name
             for entry in entries
-            if entry.name != _PRIVATE
+            if entry.name != _PRIVATE and not is_part(os.fsdecode(entry.name))
         )
 
 
