@@ -126,8 +126,7 @@ class Updater:
                 return False
             now = done.answer
             _log.info("brought up to date", path=path, verdict=verdict.kind.value)
-            # What was learnt may tell of one of the rivals that it is a former version: then it is not to stay until nobody knows that.
-            return not (verdict.kind is Kind.DIVERGED and events)
+            return True
         finally:
             reading.close()
             self._reader.note(reading, now)
