@@ -189,6 +189,25 @@ async def test_a_client_that_reads_again_does_not_make_the_server_read_what_ther
     assert route.digest == blake3(content).digest()
 
 
+async def test_after_a_body_of_which_much_waited_a_client_that_reads_again_is_heard(
+    route: Route, client: Client
+) -> None:
+    """Also one that took its answer late, so that nothing was read when it was complete."""
+    route.go_on.clear()
+    client.head("PUT", "/files/a", Content_Length=str(9 * BLOCK_BYTES))
+    client.say(bytes(9 * BLOCK_BYTES))
+    async with asyncio.timeout(10):
+        while not route.bodies or not route.bodies[0].is_full:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    connection = cast(AccordProtocol, route.bodies[0]._connection)
+    route.go_on.set()
+    await client.answer()
+    connection.pause_writing()
+    connection.resume_writing()
+    client.head("GET", "/health")
+    assert (await client.answer()).status == 200
+
+
 async def test_a_body_that_was_refused_though_it_came_whole_is_let_go_of(
     route: Route, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

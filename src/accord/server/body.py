@@ -149,6 +149,7 @@ class RequestBody:
     def let_go(self) -> None:
         """Nobody reads any more. The connection may rest for long, and this is not to be kept that long."""
         self._pieces.clear()
+        self._buffered_bytes = 0
         self._blocks = None
 
     def _hear(self) -> None:
