@@ -35,11 +35,13 @@ def test_the_order_is_the_documented_one() -> None:
         ({}, 0, False, "nothing/", 5),
         ({}, 0, True, "nothing/", 3),
         ({"diverged": 1}, 1, True, "", 6),
-        ({"damaged": 1, "diverged": 1}, 1, True, "", 8),
-        ({"missing": 1, "diverged": 1}, 1, False, "", 8),
+        ({"damaged": 1}, 0, True, "", 8),
+        ({"missing": 1}, 0, False, "", 8),
+        ({"damaged": 1, "diverged": 1}, 1, True, "", 6),
+        ({"missing": 1, "diverged": 1}, 1, False, "", 6),
     ],
 )
-def test_a_status_ends_with_the_worst(
+def test_a_status_ends_with_rivals_first_and_then_with_the_worst(
     kinds: dict[str, int], rivals: int, is_silent: bool, prefix: str, code: int
 ) -> None:
     told = told_by(files=sum(kinds.values()), deleted=0)

@@ -34,8 +34,8 @@ def status(
     """Show how the servers stand: reachable, in sync or how far behind, what they do, and how many files have which verdict.
 
     It is answered from what the servers know, without looking at any file. With --paths, every path whose copies do not agree is one
-    line, with a verdict that is taken now. Exit code 8 if something is damaged or lost and nobody has a good copy, else 6 if there are
-    rival versions, else 3 if a server cannot be asked, else 5 if nobody knows anything in the folder, else 0.
+    line, with a verdict that is taken now. Exit code 6 if there are rival versions, else 8 if something is damaged or lost and nobody
+    has a good copy, else 3 if a server cannot be asked, else 5 if nobody knows anything in the folder, else 0.
 
     Examples:
 
@@ -66,12 +66,13 @@ def status(
 
 
 def exit_code_of(overview: Overview) -> int:
-    """Of several, the worst. That nobody knows a folder is only certain once all could be asked."""
+    """Rivals come first: they wait for somebody's choice, and who watches for them is to be told whatever else there is. Of the rest,
+    the worst. That nobody knows a folder is only certain once all could be asked."""
     from accord.model.verdict import Kind
 
-    codes: set[int] = set()
     if overview.rivals:
-        codes.add(RIVALS)
+        return RIVALS
+    codes: set[int] = set()
     if overview.kinds.get(Kind.DAMAGED.value) or overview.kinds.get(Kind.MISSING.value):
         codes.add(INTEGRITY)
     if not all(line.reachable for line in overview.servers):
