@@ -104,9 +104,8 @@ def _split_url(name: str, url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-        (host or "").encode(
-            "idna"
-        )  # as whoever looks the name up does: an empty label, or one that is too long, is no name
+        # As whoever looks the name up does: an empty label, or one that is too long, is no name.
+        (host or "").encode("idna")
     except ValueError:
         parts, host, port = urlsplit(""), None, None
     schemes = ("http", "https")

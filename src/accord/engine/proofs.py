@@ -20,7 +20,7 @@ import structlog
 from accord.engine.transfer import fed
 from accord.errors import AccordError, StillChecking
 from accord.model.names import Digest, FilePath
-from accord.store.blocks import BlockDigests, BlockHasher, RecentBlocks
+from accord.store.block_digests import BlockDigests, BlockHasher, RecentBlocks
 
 MAX_AT_ONCE = 8
 """So many versions are fetched at once only to be proven."""

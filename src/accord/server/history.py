@@ -13,6 +13,7 @@ from accord.engine.history import Chapter, PathHistory
 from accord.errors import AccordError, NotFound, UnknownState
 from accord.model.names import ServerName
 from accord.model.versions import Dot
+from accord.quantities import size_text
 from accord.server import pages
 from accord.server.lists import ListedServer, listed
 from accord.server.media import Form
@@ -99,7 +100,7 @@ def as_page(body: HistoryBody) -> bytes:
             pages.told(_deed_words(one)),
             pages.moment(one.at),
             pages.told(one.author or "not known"),
-            pages.size(one.size) if one.digest is not None else "",
+            size_text(one.size) if one.digest is not None else "",
             pages.text(", ".join(one.servers) or ("nobody any more" if one.digest is not None else "")),
         )
         for one in body.events

@@ -16,6 +16,7 @@ from accord.errors import AccordError, PeerFailed
 from accord.model.listing import Walked
 from accord.model.names import FilePath, Prefix, ServerName
 from accord.model.verdict import Absent, Answer, Kind, Present, State, Unreachable, Verdict, compare
+from accord.quantities import size_text
 from accord.server import lists, pages
 from accord.server.media import Form
 from accord.server.paths import encoded
@@ -294,7 +295,7 @@ def _folder_row(folder: Folder, prefix: Prefix) -> tuple[str, ...]:
 def _row(verdict: Verdict, prefix: Prefix) -> tuple[str, ...]:
     name = pages.link(f"/files/{encoded(verdict.path)}", verdict.path.removeprefix(prefix))
     newest = verdict.versions[0].version if verdict.versions else None
-    size = pages.size(newest.size) if newest is not None and newest.digest is not None else "—"
+    size = size_text(newest.size) if newest is not None and newest.digest is not None else "—"
     modified = pages.moment(rfc3339(newest.modified_ns)) if newest is not None else "—"
     states = "".join(pages.standing(one.name, one.state.value) for one in verdict.servers)
     if all(one.state is State.CURRENT for one in verdict.servers):

@@ -11,8 +11,6 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from accord.quantities import size_text
-
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2126;--soft:#59636e;--paper:#fff;--line:#d8dee4;--tint:#f5f7f9;--link:#0a58ca;
 --good:#116329;--goodbg:#dcf5e3;--warn:#7a4b00;--warnbg:#fdefd0;--bad:#a0111f;--badbg:#fde2e4}
@@ -53,9 +51,6 @@ HTML_FIELDS: tuple[tuple[bytes, bytes], ...] = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 """The header fields of every page."""
-
-size = size_text
-"""A size is no markup, and reads as it does in a terminal."""
 
 _GOOD = frozenset(("current", "identical", "up"))
 _WARN = frozenset(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from accord.model.verdict import HeldVersion, State, Verdict
+from accord.quantities import size_text
 from accord.server import media, pages
 from accord.server.media import Form
 from accord.server.multipart import Framing, framed
@@ -142,11 +143,11 @@ def _version_row(verdict: Verdict, part: Rival) -> tuple[str, ...]:
     if version.digest is None:
         what, size = pages.text("Deleted"), ""
     elif part.state is State.DAMAGED:
-        what, size = f"{pages.code(version.digest.hex()[:12])} {pages.badge('damaged')}", pages.size(version.size)
+        what, size = f"{pages.code(version.digest.hex()[:12])} {pages.badge('damaged')}", size_text(version.size)
     else:
         href = version_href(verdict.path, version.digest)
         what = f"{pages.link(href, f'Open version {version.digest.hex()[:12]}')}"
-        size = pages.size(version.size)
+        size = size_text(version.size)
     holders = pages.text(", ".join(servers)) if servers else pages.text("no good copy answered")
     when = pages.moment(rfc3339(version.modified_ns)) if version.modified_ns else pages.text("not known")
     return what, holders, size, when, pages.text(version.author or "not known")

@@ -14,7 +14,7 @@ from accord.engine.questions import Clash, FoundCopy
 from accord.engine.status_words import remarks, run_words, sync_words
 from accord.model.names import Prefix, ServerName
 from accord.model.verdict import Kind
-from accord.quantities import age_text
+from accord.quantities import age_text, size_text
 from accord.server import pages
 from accord.server.paths import encoded
 from accord.server.rendering import rfc3339
@@ -126,7 +126,7 @@ def _server_row(line: ServerLine, *, is_asked: bool) -> tuple[str, ...]:
         pages.text(run_words(status, status.scan)),
         pages.text(run_words(status, status.scrub)),
         pages.text(sync_words(status)),
-        pages.line("not known" if status.disk is None else f"{pages.size(status.disk.free_bytes)} free"),
+        pages.line("not known" if status.disk is None else f"{size_text(status.disk.free_bytes)} free"),
         pages.told("; ".join(remarks(status))),
     )
 

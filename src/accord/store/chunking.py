@@ -17,7 +17,7 @@ from pyfastcdc import FastCDC
 
 from accord.model.chunks import Chunk, ChunkList
 from accord.model.names import Digest
-from accord.store.blocks import BlockDigests, BlockHasher, Readinto
+from accord.store.block_digests import BlockDigests, BlockHasher, Readinto
 from accord.store.port import BLOCK_BYTES
 
 LEAST_CHUNK_BYTES = 64 * 1024

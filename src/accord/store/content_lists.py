@@ -18,7 +18,7 @@ import apsw
 from accord.errors import ChangedWhileReading, IntegrityError, StoreFailed, Unavailable
 from accord.model.chunks import ChunkList
 from accord.model.names import Digest
-from accord.store.blocks import BlockDigests, RecentBlocks, hash_blocks
+from accord.store.block_digests import BlockDigests, RecentBlocks, hash_blocks
 from accord.store.chunking import Cut, GivenUp, OpenFile, cut
 from accord.store.copies import DirectoryCopy, FileBase
 from accord.store.hashing import HashingPool

@@ -11,7 +11,7 @@ from accord.errors import StoreFailed
 from accord.model.chunks import ChunkList
 from accord.model.names import Digest, FilePath
 from accord.model.verdict import Present
-from accord.store.blocks import BlockDigests
+from accord.store.block_digests import BlockDigests
 from accord.store.hashing import own_buffer
 from accord.store.port import BLOCK_BYTES
 from accord.store.records import Stat
@@ -36,7 +36,7 @@ class Lists(Protocol):
     async def chunks_near(self, base: FileBase) -> ChunkList: ...
 
 
-class OpenFile:
+class Descriptor:
     """A descriptor that is closed with it."""
 
     __slots__ = ("_fd", "path")
@@ -61,7 +61,7 @@ class OpenFile:
         self.close()
 
 
-class DirectoryCopy(OpenFile):
+class DirectoryCopy(Descriptor):
     """See `port.Copy`. `is_kept`: it is not the file at the path, but one that is kept under its digest."""
 
     __slots__ = ("_lists", "_stat", "answer", "is_kept")
@@ -125,7 +125,7 @@ class DirectoryCopy(OpenFile):
         return await self._lists.chunks_of(self)
 
 
-class FileBase(OpenFile):
+class FileBase(Descriptor):
     """See `port.Base`. `digest` is what the file is recorded with, right or wrong; None where nobody knows."""
 
     __slots__ = ("_lists", "digest", "size")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from accord.errors import Unavailable
 from accord.model.names import DIGEST_BYTES, FilePath
 from accord.store import content_lists
-from accord.store.blocks import BlockDigests, BlockHasher, Readinto, RecentBlocks, hash_blocks
+from accord.store.block_digests import BlockDigests, BlockHasher, Readinto, RecentBlocks, hash_blocks
 from accord.store.port import BLOCK_BYTES, Copy, is_answer
 from accord.testing.memory_bytes import digest_of
 from tests.store.disks import DirectoryDisk, open_disk
