@@ -143,12 +143,7 @@ def destroys(world: World, machine: Machine, path: FilePath) -> None:
 def _destroys(world: World, machine: Machine, file: File) -> None:
     """The content of that file is about to be lost: whoever's last good copy it is, is excused."""
     digest = digest_of(file.content)
-    left = {
-        name
-        for other in world.machines.values()
-        for name, one in other.disk.durable_files()
-        if one is not file and not one.is_unreadable and one.synced is not None and digest_of(one.synced) == digest
-    }
+    left = {name for other in world.machines.values() for name, one in _good_copies(other, digest) if one is not file}
     if any(name.startswith(VERSIONS) for name in left):
         return
     for deed in world.ledger.deeds.values():
@@ -159,13 +154,18 @@ def _destroys(world: World, machine: Machine, file: File) -> None:
 def _excuse_unless_elsewhere(world: World, machine: Machine, deed: Deed) -> None:
     others = [other for other in world.machines.values() if other is not machine]
     known = any(_knows(other, deed) for other in others)
-    held = deed.digest is None or any(
-        one.synced is not None and digest_of(one.synced) == deed.digest
-        for other in others
-        for _, one in other.disk.durable_files()
-    )
+    held = deed.digest is None or any(_good_copies(other, deed.digest) for other in others)
     if not (known and held):
         deed.is_excused = True
+
+
+def _good_copies(machine: Machine, digest: Digest) -> list[tuple[str, File]]:
+    """Those that a crash would leave, and that can be read."""
+    return [
+        (name, one)
+        for name, one in machine.disk.durable_files()
+        if not one.is_unreadable and one.synced is not None and digest_of(one.synced) == digest
+    ]
 
 
 def _knows(machine: Machine, deed: Deed) -> bool:
