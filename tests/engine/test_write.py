@@ -484,6 +484,21 @@ async def test_what_a_server_that_lost_its_index_finds_again_is_the_former_versi
         kept.close()
 
 
+async def test_what_is_learnt_of_the_past_is_made_use_of_at_once_and_not_when_its_teacher_is_gone() -> None:
+    async with servers(2) as some:
+        await some[0].put(b"old")
+        some.down(0)
+        await some[1].put(b"new")
+        some[1].store.settle_debts(some[0].name, [(PATH, 9)])  # nobody tells it a second time
+        some[0].store.lose_index()
+        some.up(0)
+        assert await some[0].updater.update(PATH) is None
+        some[1].store.lose_disk()
+        assert await some[1].updater.update(PATH) is None
+        assert {(await node.verdict()).kind for node in some.nodes} == {Kind.IDENTICAL}
+        assert [node.store.files[PATH].content for node in some.nodes] == [b"new"] * 2
+
+
 async def test_a_writer_remembers_what_it_superseded_and_only_others_ever_had() -> None:
     async with servers(3) as some:
         some.down(2)

@@ -126,7 +126,8 @@ class Updater:
                 return False
             now = done.answer
             _log.info("brought up to date", path=path, verdict=verdict.kind.value)
-            return True
+            # What was learnt may tell of one of the rivals that it is a former version: then it is not to stay until nobody knows that.
+            return not (verdict.kind is Kind.DIVERGED and events)
         finally:
             reading.close()
             self._reader.note(reading, now)
