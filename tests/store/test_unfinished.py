@@ -135,9 +135,12 @@ async def test_a_broken_intent_holds_up_no_start(tmp_path: Path) -> None:
 async def test_a_folder_in_staging_is_left_alone(tmp_path: Path) -> None:
     async with open_disk(tmp_path):
         ...
-    (tmp_path / ".accord" / "staging" / "folder").mkdir()
+    folder = tmp_path / ".accord" / "staging" / "folder"
+    folder.mkdir()
+    (folder.parent / "left").touch()
     async with open_disk(tmp_path) as disk:
         await put(disk.store, b"content")
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 async def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
